@@ -1,0 +1,1 @@
+"""Fine-tuning of sentence-transformers models on this machine."""

@@ -1,0 +1,1 @@
+"""The experiment file and the environment, read whole and refused whole."""

@@ -1,0 +1,1 @@
+"""The domain: frozen values, pure rules and the ports, on the standard library and numpy types."""

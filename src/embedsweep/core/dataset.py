@@ -1,0 +1,248 @@
+"""Text of the user's own: what a model trains on, and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.recipe import DataForm
+
+
+class Split(StrEnum):
+    """The three parts of a data set; only promotion reads the last one."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
+
+
+class TextRole(StrEnum):
+    """What a text is to the model; models with prompts embed queries and documents differently."""
+
+    QUERY = "query"
+    DOCUMENT = "document"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text and its class. ``group`` names what must not be split apart."""
+
+    text: str
+    label: str
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query-like text and a text that belongs to it.
+
+    Attributes:
+        anchor: The query side.
+        positive: The document side.
+        negatives: Texts known not to belong to the anchor; empty for plain pairs.
+        grade: How well the positive belongs, at least 1; graded judgements keep their grade.
+        group: What must not be split apart.
+    """
+
+    anchor: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+    grade: int = 1
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """Two texts and how alike they are; any finite scale, higher is more alike."""
+
+    first: str
+    second: str
+    score: float
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a backend trains on. The forms not given are empty.
+
+    Attributes:
+        texts: Labelled texts.
+        pairs: Pairs, with or without given negatives.
+        scored: Scored pairs.
+    """
+
+    texts: tuple[LabelledText, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    scored: tuple[ScoredPair, ...] = ()
+
+    @cached_property
+    def forms(self) -> frozenset[DataForm]:
+        """The forms this data can feed, derived ones included.
+
+        Labels give pairs and triplets of equal and unequal classes, and pairs marked similar or
+        not. Pairs give marked pairs (an anchor with another anchor's positive is dissimilar) and
+        count as classes of their own for mining in the batch. Negatives are never invented for
+        the triplet loss: it trains on those given, or on another class's texts.
+        """
+        forms: set[DataForm] = set()
+        classes = {row.label for row in self.texts}
+        if len(classes) > 1:
+            forms.add(DataForm.LABELLED_TEXTS)
+            if len(classes) < len(self.texts):
+                forms |= {DataForm.PAIRS, DataForm.TRIPLETS}
+                forms |= {DataForm.LABELLED_PAIRS, DataForm.SCORED_PAIRS}
+        if len(self.pairs) > 1:
+            forms |= {DataForm.PAIRS, DataForm.LABELLED_PAIRS, DataForm.SCORED_PAIRS}
+        if any(pair.negatives for pair in self.pairs):
+            forms.add(DataForm.TRIPLETS)
+        if self.scored:
+            forms.add(DataForm.SCORED_PAIRS)
+        return frozenset(forms)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        texts, pairs, scored = (
+            [astuple(row) for row in rows] for rows in (self.texts, self.pairs, self.scored)
+        )
+        return fingerprint(texts, pairs, scored)
+
+    def __len__(self) -> int:
+        """Rows of the form the data came in, whichever is the most."""
+        return max(len(self.texts), len(self.pairs), len(self.scored))
+
+    def every_text(self) -> Iterator[str]:
+        for row in self.texts:
+            yield row.text
+        for pair in self.pairs:
+            yield from (pair.anchor, pair.positive, *pair.negatives)
+        for scored in self.scored:
+            yield from (scored.first, scored.second)
+
+
+@dataclass(frozen=True)
+class RetrievalTask:
+    """Find the relevant documents of each query.
+
+    Attributes:
+        queries: Text by query id; every query has at least one relevant document.
+        documents: Text by document id.
+        judgements: Grade by query id and document id; what is not listed, or 0, is not relevant.
+        leave_one_out: A query never retrieves the document of its own id (same-label retrieval,
+            where the queries are the documents).
+    """
+
+    queries: Mapping[str, str]
+    documents: Mapping[str, str]
+    judgements: Mapping[str, Mapping[str, int]]
+    leave_one_out: bool = False
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """Tell the class from the embedding; the classifier is fitted on training texts.
+
+    Attributes:
+        fit_texts: Texts the classifier is fitted on, with `fit_labels`.
+        texts: Text to classify by example id.
+        labels: True class by example id.
+    """
+
+    fit_texts: tuple[str, ...]
+    fit_labels: tuple[str, ...]
+    texts: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RelevanceTask:
+    """Tell a relevant pair from an irrelevant one by its similarity.
+
+    Attributes:
+        pairs: (query text, document text) by example id.
+        relevant: The truth by example id.
+        calibration: Pairs and truth of the validation split, on which the threshold is chosen;
+            None on the validation split itself, which then chooses its own.
+    """
+
+    pairs: Mapping[str, tuple[str, str]]
+    relevant: Mapping[str, bool]
+    calibration: RelevanceTask | None = None
+
+
+@dataclass(frozen=True)
+class TripletTask:
+    """Put the positive nearer to the anchor than the negative; texts by example id."""
+
+    triplets: Mapping[str, tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class SimilarityTask:
+    """Rank pairs of texts as people scored them; texts and score by example id."""
+
+    pairs: Mapping[str, tuple[str, str]]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a model is measured on, in one split.
+
+    Attributes:
+        name: The data set's name.
+        split: ``valid`` or ``test``.
+        retrieval, classification, relevance, triplets, similarity: The tasks this data gives.
+        groups: Group by query or example id, where the data has groups.
+    """
+
+    name: str
+    split: Split
+    retrieval: RetrievalTask | None = None
+    classification: ClassificationTask | None = None
+    relevance: RelevanceTask | None = None
+    triplets: TripletTask | None = None
+    similarity: SimilarityTask | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(asdict(self))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked data set in its three splits.
+
+    Attributes:
+        name: What the experiment calls it.
+        format: ``labelled``, ``pairs``, ``scored``, ``beir`` or ``builtin``.
+        train: What backends train on.
+        valid: What the sweep measures on.
+        sealed_test: Makes the test benchmark. Only promotion may call it, through `unseal`.
+        rows: Rows per split: texts, pairs or queries, as the format has them.
+        digests: SHA-256 of each split's content.
+        sources: Where each split came from: a path, or ``builtin:python-docs``.
+        warnings: What a reader of the results should know, such as dropped rows.
+    """
+
+    name: str
+    format: str
+    train: TrainingSet
+    valid: Benchmark
+    sealed_test: Callable[[], Benchmark]
+    rows: Mapping[Split, int]
+    digests: Mapping[Split, str]
+    sources: Mapping[Split, str]
+    warnings: tuple[str, ...] = ()
+
+    def unseal(self) -> Benchmark:
+        """The test benchmark. Called by promotion alone: each look at it costs evidence."""
+        return self.sealed_test()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint({split.value: digest for split, digest in self.digests.items()})

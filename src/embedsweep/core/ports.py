@@ -1,0 +1,305 @@
+"""The ports: what the workflows ask of the world. Obligations stand in the docstrings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from embedsweep.core.dataset import Dataset, TextRole, TrainingSet
+from embedsweep.core.promotion import Decision
+from embedsweep.core.recipe import Recipe
+from embedsweep.core.report import Report
+from embedsweep.core.trial import Outcome, Role, Trial
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Suggest(Protocol):
+    """Answers the search space's questions, one value at a time."""
+
+    def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float: ...
+
+    def uniform(self, name: str, low: float, high: float, *, log: bool) -> float: ...
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int: ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
+        """Vectors of the texts, in their order.
+
+        Returns:
+            float32 of shape (texts, dimension), each row of unit length. A row that the model
+            left at zero or not finite is returned as it is, for the evaluation to refuse.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What a backend tells after an epoch: its number from 1, its losses, and the model so far."""
+
+    epoch: int
+    losses: Mapping[str, float]
+    embedder: Embedder
+
+
+class StopTraining(Exception):
+    """Raised by the listener of epochs: training ends here and no model is kept."""
+
+
+@dataclass(frozen=True)
+class TrainingListener:
+    """Where a backend reports to while it trains.
+
+    Attributes:
+        on_epoch: Called after every epoch; what it raises ends the training and goes through.
+        on_step: Called after every optimiser step with (done, total).
+    """
+
+    on_epoch: Callable[[EpochEnd], None] = lambda end: None
+    on_step: Callable[[int, int], None] = lambda done, total: None
+
+
+class Backend(Protocol):
+    """A way to make models from recipes."""
+
+    def refuses(self, recipe: Recipe, data: TrainingSet) -> str | None:
+        """Why this recipe cannot be trained on this data, or None. Cheap: loads no model."""
+        ...
+
+    def base_digest(self, base_model: str) -> str:
+        """SHA-256 over the base model's files. Raises `UserError` when it cannot be had."""
+        ...
+
+    def train(
+        self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
+    ) -> dict[str, str]:
+        """Train and leave the model in ``folder``, and nothing outside it.
+
+        Returns:
+            Facts to record beside the recipe, such as the precision computed in.
+
+        Raises:
+            TrialFailure: The model is not finite, or training broke.
+        """
+        ...
+
+    def untuned(self, base_model: str, folder: Path) -> None:
+        """Leave the base model in ``folder`` as it comes."""
+        ...
+
+    def open(self, folder: Path) -> Embedder:
+        """The model in a folder that `train` or `untuned` filled; runs no code from the folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep is, for the ledger.
+
+    Attributes:
+        name: The experiment's name.
+        objective: The measure's name, such as ``ndcg@10``.
+        identity: What may not change while a sweep goes on (space, data, objective, seed), as
+            JSON-able values; a change makes another sweep.
+        digest: SHA-256 of `identity`.
+        dataset: The data swept over.
+        experiment_file: The experiment as the user wrote it.
+    """
+
+    name: str
+    objective: str
+    identity: Mapping[str, Any]
+    digest: str
+    dataset: Dataset
+    experiment_file: str = ""
+
+
+@dataclass(frozen=True)
+class OpenSweep:
+    """A sweep as the ledger knows it: its parent run, and what it was when it began."""
+
+    run_id: str
+    name: str
+    objective: str
+    identity: Mapping[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
+class TrialStart:
+    """What is known of a trial before it runs."""
+
+    number: int
+    role: Role
+    arm: str
+    recipe: Recipe
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """What came of a trial.
+
+    Attributes:
+        outcome: Completed, pruned or failed.
+        seconds: Wall time.
+        peak_memory: Bytes; 0 if unknown.
+        report: The final report; None unless completed.
+        model: Folder with the model to keep; None for none.
+        facts: Further params to record.
+        reused: The equal trial whose result this is, when nothing was run.
+    """
+
+    outcome: Outcome
+    seconds: float
+    peak_memory: int = 0
+    report: Report | None = None
+    model: Path | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    reused: Trial | None = None
+
+
+class Ledger(Protocol):
+    """Remembers sweeps and trials. One coordinator writes a sweep at a time."""
+
+    def latest(self, name: str) -> OpenSweep | None:
+        """The newest sweep of an experiment, or None."""
+        ...
+
+    def names(self) -> list[str]:
+        """The experiments that have a sweep, sorted."""
+        ...
+
+    def begin(self, sweep: Sweep) -> OpenSweep:
+        """Begin a sweep: a parent run, RUNNING."""
+        ...
+
+    def resume(self, sweep: OpenSweep) -> list[int]:
+        """Take a sweep up again: its parent run is RUNNING from now on.
+
+        Child runs that a dead coordinator left RUNNING end KILLED; returns their trial numbers.
+        """
+        ...
+
+    def end(self, sweep: OpenSweep, status: str, summary: Mapping[str, float]) -> None:
+        """End the parent run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        ...
+
+    def start(self, sweep: OpenSweep, dataset: Dataset, trial: TrialStart) -> str:
+        """Open the trial's run with all of its recipe and the data's digests; return the run id."""
+        ...
+
+    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics at an epoch (1-based)."""
+        ...
+
+    def finish(self, run_id: str, start: TrialStart, end: TrialEnd) -> Trial:
+        """Record what came of it and end the run: FINISHED, KILLED (pruned) or FAILED.
+
+        The run ends last, so that a trial whose run is not RUNNING is whole.
+        """
+        ...
+
+    def abandon(self, run_id: str) -> None:
+        """End an interrupted trial's run KILLED; it counts as never run."""
+        ...
+
+    def trials(self, sweep: OpenSweep) -> list[Trial]:
+        """The sweep's ended trials, baselines first, then by number; interrupted ones left out."""
+        ...
+
+    def find(self, name: str, fingerprint: str) -> Trial | None:
+        """A completed trial of an experiment, from any of its sweeps, by its fingerprint."""
+        ...
+
+    def report(self, run_id: str) -> Report:
+        """The final validation report of a completed trial."""
+        ...
+
+    def record_promotion(
+        self, sweep: OpenSweep, decision: Decision, reports: Mapping[str, Report]
+    ) -> str:
+        """Keep a promotion's decision and reports (``candidate``, ``rival``); return the run id."""
+        ...
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version.
+
+    Attributes:
+        name: Registered model.
+        number: Version, from 1.
+        run_id: The trial's run.
+        fingerprint: The trial's fingerprint.
+        model_reference: ``models:/m-…``.
+        manifest_digest: SHA-256 of its manifest; every file must match the manifest.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    fingerprint: str
+    model_reference: str
+    manifest_digest: str
+
+
+class Registry(Protocol):
+    """Holds models under names, their versions, and who is champion."""
+
+    def resolve(self, name: str, alias_or_number: str = "champion") -> Version | None:
+        """The version an alias or a number names; None if there is none."""
+        ...
+
+    def publish(self, name: str, trial: Trial) -> Version:
+        """Register the trial's model; the same trial gives the same version again."""
+        ...
+
+    def crown(self, version: Version, expected: int | None) -> None:
+        """Move ``champion`` to the version, and ``previous`` to the one it replaces.
+
+        Raises:
+            Refusal: The champion is no longer version ``expected``.
+        """
+        ...
+
+    def challenge(self, version: Version) -> None:
+        """Point the alias ``challenger`` at the version."""
+        ...
+
+    def record(self, decision: Decision) -> None:
+        """Append to the model's history. Nothing in it is ever changed or removed."""
+        ...
+
+    def history(self, name: str) -> list[Decision]:
+        """Every decision on the model, oldest first; empty for a name not known."""
+        ...
+
+    def names(self) -> list[str]:
+        """The registered models, sorted."""
+        ...
+
+    def fetch(self, model_reference: str, folder: Path, manifest_digest: str | None = None) -> Path:
+        """Copy a model's files into ``folder``, verify them, return the folder the backend opens.
+
+        Args:
+            model_reference: ``models:/m-…`` or ``models:/name/3``.
+            folder: An empty folder.
+            manifest_digest: What the manifest itself must hash to; None to take it from the store.
+
+        Raises:
+            DataError: A file is missing, extra, of a kind not allowed, or not what was published.
+        """
+        ...

@@ -1,0 +1,169 @@
+"""A recipe says how one model is made, whole enough to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from embedsweep.core.fingerprint import fingerprint
+
+RECIPE_VERSION = 1
+"""Raised when the same recipe would train another model, so that no old result is reused for it."""
+
+
+class DataForm(StrEnum):
+    """The shapes of training data a loss can ask for."""
+
+    PAIRS = "pairs"
+    TRIPLETS = "triplets"
+    LABELLED_TEXTS = "labelled texts"
+    LABELLED_PAIRS = "pairs marked similar or not"
+    SCORED_PAIRS = "scored pairs"
+
+
+class Loss(StrEnum):
+    """The losses a sweep can choose from; each knows the data it needs and the knobs it owns."""
+
+    MULTIPLE_NEGATIVES_RANKING = "multiple_negatives_ranking"
+    CACHED_MULTIPLE_NEGATIVES_RANKING = "cached_multiple_negatives_ranking"
+    TRIPLET = "triplet"
+    BATCH_HARD_TRIPLET = "batch_hard_triplet"
+    CONTRASTIVE = "contrastive"
+    ONLINE_CONTRASTIVE = "online_contrastive"
+    COSENT = "cosent"
+    COSINE_SIMILARITY = "cosine_similarity"
+    SOFTMAX = "softmax"
+
+    @property
+    def needs(self) -> DataForm:
+        return _NEEDS[self]
+
+    @property
+    def knobs(self) -> Mapping[str, float | int]:
+        """The loss-specific knobs with their defaults, named as in `LocalRecipe`."""
+        return _KNOBS[self]
+
+
+_NEEDS: dict[Loss, DataForm] = {
+    Loss.MULTIPLE_NEGATIVES_RANKING: DataForm.PAIRS,
+    Loss.CACHED_MULTIPLE_NEGATIVES_RANKING: DataForm.PAIRS,
+    Loss.TRIPLET: DataForm.TRIPLETS,
+    Loss.BATCH_HARD_TRIPLET: DataForm.LABELLED_TEXTS,
+    Loss.CONTRASTIVE: DataForm.LABELLED_PAIRS,
+    Loss.ONLINE_CONTRASTIVE: DataForm.LABELLED_PAIRS,
+    Loss.COSENT: DataForm.SCORED_PAIRS,
+    Loss.COSINE_SIMILARITY: DataForm.SCORED_PAIRS,
+    Loss.SOFTMAX: DataForm.LABELLED_TEXTS,
+}
+
+_KNOBS: dict[Loss, Mapping[str, float | int]] = {
+    Loss.MULTIPLE_NEGATIVES_RANKING: {"scale": 20.0},
+    Loss.CACHED_MULTIPLE_NEGATIVES_RANKING: {"scale": 20.0, "mini_batch_size": 32},
+    Loss.TRIPLET: {"margin": 0.3},
+    Loss.BATCH_HARD_TRIPLET: {"margin": 0.3},
+    Loss.CONTRASTIVE: {"margin": 0.5},
+    Loss.ONLINE_CONTRASTIVE: {"margin": 0.5},
+    Loss.COSENT: {"scale": 20.0},
+    Loss.COSINE_SIMILARITY: {},
+    Loss.SOFTMAX: {},
+}
+
+LOSS_KNOBS = frozenset(knob for knobs in _KNOBS.values() for knob in knobs)
+"""Every knob that belongs to some loss and not to all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRecipe:
+    """A fine-tune of a sentence-transformers model on this machine.
+
+    Attributes:
+        base_model: Name of a sentence-transformers model, or a folder that holds one.
+        loss: What training minimises.
+        epochs: Passes over the training data, at least 1.
+        learning_rate: Peak rate of AdamW, reached after the warm-up.
+        batch_size: Rows per optimiser step (for pairs: pairs, not texts).
+        seed: Fixes row order, dropout and every drawn negative.
+        warmup: Share of all steps over which the rate climbs from zero; it then falls linearly
+            to zero.
+        weight_decay: AdamW's, on all weights but biases and layer norms.
+        train_tokens: Longest text, in tokens, that training reads; None for the model's limit.
+            Evaluation and serving always use the model's own limit.
+        scale: Inverse temperature of the cosine scores (ranking losses, CoSENT).
+        margin: Distance beyond which a negative costs nothing, as a cosine distance.
+        mini_batch_size: Texts forwarded at a time by the cached ranking loss.
+    """
+
+    kind: ClassVar[str] = "local"
+
+    base_model: str
+    loss: Loss
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    train_tokens: int | None = None
+    scale: float | None = None
+    margin: float | None = None
+    mini_batch_size: int | None = None
+
+    def knob(self, name: str) -> float:
+        """The value of a loss-specific knob: as set, or the loss's default."""
+        value = getattr(self, name)
+        return float(self.loss.knobs[name] if value is None else value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineRecipe:
+    """What tuning has to beat: the base model as it comes, or BM25.
+
+    Attributes:
+        method: ``untuned`` or ``bm25``.
+        base_model: The model, for ``untuned``; None for BM25.
+    """
+
+    kind: ClassVar[str] = "baseline"
+
+    method: str
+    base_model: str | None = None
+
+
+Recipe = LocalRecipe | BaselineRecipe
+
+_KINDS: dict[str, type[LocalRecipe] | type[BaselineRecipe]] = {
+    LocalRecipe.kind: LocalRecipe,
+    BaselineRecipe.kind: BaselineRecipe,
+}
+
+
+def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON-able values, its kind included and unset knobs left out."""
+    values = {name: value for name, value in asdict(recipe).items() if value is not None}
+    return {"kind": recipe.kind, **values}
+
+
+def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
+    """The inverse of `recipe_as_dict`; raises `ValueError` for a kind or field it does not know."""
+    rest = dict(values)
+    kind = _KINDS.get(str(rest.pop("kind", None)))
+    if kind is None:
+        raise ValueError(f"recipe kind is {values.get('kind')!r}, expected one of {sorted(_KINDS)}")
+    unknown = set(rest) - {field.name for field in fields(kind)}
+    if unknown:
+        raise ValueError(f"recipe has unknown fields {sorted(unknown)}")
+    if "loss" in rest:
+        rest["loss"] = Loss(rest["loss"])
+    return kind(**rest)
+
+
+def recipe_fingerprint(recipe: Recipe, *context: str) -> str:
+    """The identity of the recipe in a context.
+
+    Args:
+        recipe: The recipe.
+        context: Digests of whatever else decides the result: training data, base model weights.
+    """
+    return fingerprint(RECIPE_VERSION, recipe_as_dict(recipe), list(context))

@@ -1,0 +1,1 @@
+"""(Embedder, Benchmark) to Report: ranking, classification, health and significance."""

@@ -1,0 +1,1 @@
+"""The stories, written against the ports: preflight, sweep, compare, promote, roll back."""
