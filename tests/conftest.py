@@ -1,0 +1,23 @@
+"""What all tests share: quiet libraries, one thread pool size, and where the public data sets lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("EMBEDSWEEP_DATA", ROOT.parent / "shared" / "data"))
+
+
+def public_data(name: str) -> Path:
+    """The folder of a public data set; skips the test where it is not at hand."""
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"the public data set {name} is not at {folder}; set EMBEDSWEEP_DATA")
+    return folder
