@@ -84,9 +84,9 @@ class TrainingSet:
         """The forms this data can feed, derived ones included.
 
         Labels give pairs and triplets of equal and unequal classes, and pairs marked similar or
-        not. Pairs give marked pairs (an anchor with another anchor's positive is dissimilar) and
-        count as classes of their own for mining in the batch. Negatives are never invented for
-        the triplet loss: it trains on those given, or on another class's texts.
+        not. Pairs give marked pairs: an anchor with another anchor's positive is dissimilar.
+        Negatives are never invented for the triplet loss: it trains on those given, or on
+        another class's texts; to mine them among pairs there is ``batch_hard_triplet``.
         """
         forms: set[DataForm] = set()
         classes = {row.label for row in self.texts}

@@ -50,7 +50,7 @@ _NEEDS: dict[Loss, DataForm] = {
     Loss.MULTIPLE_NEGATIVES_RANKING: DataForm.PAIRS,
     Loss.CACHED_MULTIPLE_NEGATIVES_RANKING: DataForm.PAIRS,
     Loss.TRIPLET: DataForm.TRIPLETS,
-    Loss.BATCH_HARD_TRIPLET: DataForm.LABELLED_TEXTS,
+    Loss.BATCH_HARD_TRIPLET: DataForm.PAIRS,
     Loss.CONTRASTIVE: DataForm.LABELLED_PAIRS,
     Loss.ONLINE_CONTRASTIVE: DataForm.LABELLED_PAIRS,
     Loss.COSENT: DataForm.SCORED_PAIRS,
@@ -67,7 +67,7 @@ _KNOBS: dict[Loss, Mapping[str, float | int]] = {
     Loss.ONLINE_CONTRASTIVE: {"margin": 0.5},
     Loss.COSENT: {"scale": 20.0},
     Loss.COSINE_SIMILARITY: {},
-    Loss.SOFTMAX: {},
+    Loss.SOFTMAX: {"scale": 20.0},
 }
 
 LOSS_KNOBS = frozenset(knob for knobs in _KNOBS.values() for knob in knobs)
@@ -90,7 +90,7 @@ class LocalRecipe:
         weight_decay: AdamW's, on all weights but biases and layer norms.
         train_tokens: Longest text, in tokens, that training reads; None for the model's limit.
             Evaluation and serving always use the model's own limit.
-        scale: Inverse temperature of the cosine scores (ranking losses, CoSENT).
+        scale: Inverse temperature of the cosine scores (ranking losses, CoSENT, softmax).
         margin: Distance beyond which a negative costs nothing, as a cosine distance.
         mini_batch_size: Texts forwarded at a time by the cached ranking loss.
     """

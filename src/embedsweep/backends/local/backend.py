@@ -1,0 +1,88 @@
+"""The local backend: recipes to sentence-transformers models, in this process."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from embedsweep.backends.local.base_models import base_folder, folder_digest
+from embedsweep.backends.local.encoder import (
+    LocalEmbedder,
+    best_device,
+    open_model,
+    training_precision,
+)
+from embedsweep.backends.local.training import Training
+from embedsweep.core.dataset import TrainingSet
+from embedsweep.core.ports import Backend, TrainingListener
+from embedsweep.core.recipe import LocalRecipe, Loss, Recipe
+from embedsweep.core.trial import TrialFailure
+
+
+class LocalBackend:
+    """Fine-tunes sentence-transformers models on this machine; fulfils `core.ports.Backend`."""
+
+    def __init__(self, device: str | None = None) -> None:
+        self.device = device or best_device()
+        # The sweep has bars of its own; one per file read would tear them apart.
+        disable_progress_bar()
+
+    def refuses(self, recipe: Recipe, data: TrainingSet) -> str | None:
+        if not isinstance(recipe, LocalRecipe):
+            return f"the local backend trains local recipes, not {recipe.kind}"
+        if recipe.loss.needs not in data.forms:
+            fitting = ", ".join(loss.value for loss in Loss if loss.needs in data.forms)
+            return (
+                f"{recipe.loss.value} needs {recipe.loss.needs.value}, which this data does not "
+                f"give; what it can feed: {fitting or 'no loss'}"
+            )
+        if recipe.batch_size < 2:
+            return f"there are no negatives in a batch of {recipe.batch_size}"
+        return None
+
+    def base_digest(self, base_model: str) -> str:
+        return _digest(base_folder(base_model))
+
+    def train(
+        self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
+    ) -> dict[str, str]:
+        if not isinstance(recipe, LocalRecipe):
+            raise TypeError(f"expected a local recipe, got {recipe.kind}")
+        precision = training_precision(self.device)
+        devices = [torch.device(self.device)] if self.device == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(recipe.seed)
+                model = open_model(base_folder(recipe.base_model), self.device)
+                training = Training(model, recipe, data, precision)
+                training.run(listener)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise TrialFailure(
+                "out_of_memory",
+                f"{error}; a smaller batch_size or train_tokens, or the cached loss, needs less",
+            ) from error
+        model.save(str(folder), create_model_card=False)
+        return {
+            "device": self.device,
+            "precision": str(precision).removeprefix("torch."),
+            "threads": str(torch.get_num_threads()),
+            "steps": str(training.total_steps),
+        }
+
+    def untuned(self, base_model: str, folder: Path) -> None:
+        model = open_model(base_folder(base_model), self.device)
+        model.save(str(folder), create_model_card=False)
+
+    def open(self, folder: Path) -> LocalEmbedder:
+        return LocalEmbedder(open_model(folder, self.device).eval())
+
+
+@cache
+def _digest(folder: Path) -> str:
+    return folder_digest(folder)
+
+
+_: type[Backend] = LocalBackend
