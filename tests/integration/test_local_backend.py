@@ -150,27 +150,6 @@ def test_training_reads_no_more_tokens_than_told_and_serving_reads_all(
     assert embedder.count_tokens(["one two three four five six seven eight"]) == 10
 
 
-@pytest.mark.parametrize(
-    ("loss", "data"),
-    [
-        (Loss.TRIPLET, TrainingSet(pairs=(Pair("a", "b"), Pair("c", "d")))),
-        (Loss.SOFTMAX, PAIRS),
-        (Loss.MULTIPLE_NEGATIVES_RANKING, TrainingSet(pairs=(Pair("a", "b"),))),
-    ],
-)
-def test_data_that_cannot_feed_a_loss_is_refused_with_what_it_can_feed(
-    loss: Loss, data: TrainingSet, backend: LocalBackend
-) -> None:
-    reason = backend.refuses(recipe(loss), data)
-    assert reason is not None
-    assert "what it can feed" in reason
-
-
-def test_a_batch_of_one_is_refused(backend: LocalBackend) -> None:
-    reason = backend.refuses(recipe(Loss.MULTIPLE_NEGATIVES_RANKING, batch_size=1), PAIRS)
-    assert reason == "there are no negatives in a batch of 1"
-
-
 def test_base_models_that_lead_nowhere() -> None:
     with pytest.raises(UsageError, match="no such folder"):
         base_folder("./no/such/folder")

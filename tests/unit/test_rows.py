@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from embedsweep.backends.rows import Batch, Rows, class_names
-from embedsweep.core.dataset import LabelledText, Pair, ScoredPair, TextRole, TrainingSet
-from embedsweep.core.recipe import DataForm, Loss
+from embedsweep.core.dataset import LabelledText, Pair, ScoredPair, TextRole, TrainingSet, unfit
+from embedsweep.core.recipe import DataForm, LocalRecipe, Loss
 
 LABELS = TrainingSet(
     texts=tuple(LabelledText(f"text {i} of {i % 5}", f"class {i % 5}") for i in range(43))
@@ -138,3 +138,29 @@ def test_data_declares_what_it_feeds_and_no_more() -> None:
     one_class = TrainingSet(texts=(LabelledText("a", "x"), LabelledText("b", "x")))
     assert not one_class.forms
     assert {loss.needs for loss in Loss} == set(DataForm)
+
+
+def recipe(loss: Loss, batch_size: int = 8) -> LocalRecipe:
+    return LocalRecipe(
+        base_model="m", loss=loss, epochs=1, learning_rate=1e-5, batch_size=batch_size, seed=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "data"),
+    [
+        (Loss.TRIPLET, PAIRS),
+        (Loss.SOFTMAX, PAIRS),
+        (Loss.MULTIPLE_NEGATIVES_RANKING, TrainingSet(pairs=(Pair("a", "b"),))),
+    ],
+)
+def test_data_that_cannot_feed_a_loss_is_refused_with_what_it_can_feed(
+    loss: Loss, data: TrainingSet
+) -> None:
+    assert "what it can feed" in str(unfit(recipe(loss), data))
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    ranking = recipe(Loss.MULTIPLE_NEGATIVES_RANKING, batch_size=1)
+    assert unfit(ranking, PAIRS) == "there are no negatives in a batch of 1"
+    assert unfit(recipe(Loss.MULTIPLE_NEGATIVES_RANKING), PAIRS) is None

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from embedsweep.core.fingerprint import fingerprint
-from embedsweep.core.recipe import DataForm
+from embedsweep.core.recipe import DataForm, LocalRecipe, Loss
 
 
 class Split(StrEnum):
@@ -121,6 +121,19 @@ class TrainingSet:
             yield from (pair.anchor, pair.positive, *pair.negatives)
         for scored in self.scored:
             yield from (scored.first, scored.second)
+
+
+def unfit(recipe: LocalRecipe, data: TrainingSet) -> str | None:
+    """Why the recipe cannot be trained on the data, or None."""
+    if recipe.loss.needs not in data.forms:
+        fitting = ", ".join(loss.value for loss in Loss if loss.needs in data.forms)
+        return (
+            f"{recipe.loss.value} needs {recipe.loss.needs.value}, which this data does not "
+            f"give; what it can feed: {fitting or 'no loss'}"
+        )
+    if recipe.batch_size < 2:
+        return f"there are no negatives in a batch of {recipe.batch_size}"
+    return None
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,6 @@ class TrainingListener:
 class Backend(Protocol):
     """A way to make models from recipes."""
 
-    def refuses(self, recipe: Recipe, data: TrainingSet) -> str | None:
-        """Why this recipe cannot be trained on this data, or None. Cheap: loads no model."""
-        ...
-
     def base_digest(self, base_model: str) -> str:
         """SHA-256 over the base model's files. Raises `UserError` when it cannot be had."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -70,9 +70,9 @@ class PromotionPolicy:
     def decide(self, comparison: Comparison) -> tuple[Verdict, tuple[str, ...]]:
         """The verdict and its reasons; every rule that speaks against promotion is listed."""
         broken = [
-            f"{measure} changes by {change:+.4f}, the guard allows {self.guards[measure]:+.4f}"
-            for measure, change in comparison.guards.items()
-            if change < self.guards[measure]
+            f"{measure} changes by {comparison.guards[measure]:+.4f}, the guard allows {least:+.4f}"
+            for measure, least in self.guards.items()
+            if comparison.guards[measure] < least
         ]
         if comparison.units < MIN_QUERIES:
             broken.append(
@@ -135,28 +135,29 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values; the inverse of `from_dict`."""
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["verdict"] = self.verdict.value
         values["reasons"] = list(self.reasons)
-        if self.comparison is not None:
-            values["comparison"]["measure"] = str(self.comparison.measure)
-            values["comparison"]["interval"] = list(self.comparison.interval)
-            values["comparison"]["guards"] = {
-                str(measure): change for measure, change in self.comparison.guards.items()
+        if (found := self.comparison) is not None:
+            values["comparison"] = {
+                **{field.name: getattr(found, field.name) for field in fields(found)},
+                "measure": str(found.measure),
+                "interval": list(found.interval),
+                "guards": {str(measure): change for measure, change in found.guards.items()},
             }
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Decision:
-        fields = dict(values)
-        fields["verdict"] = Verdict(fields["verdict"])
-        fields["reasons"] = tuple(fields["reasons"])
-        if fields["comparison"] is not None:
-            comparison = dict(fields["comparison"])
+        given = dict(values)
+        given["verdict"] = Verdict(given["verdict"])
+        given["reasons"] = tuple(given["reasons"])
+        if given["comparison"] is not None:
+            comparison = dict(given["comparison"])
             comparison["measure"] = Measure.parse(comparison["measure"])
             comparison["interval"] = tuple(comparison["interval"])
             comparison["guards"] = {
                 Measure.parse(name): change for name, change in comparison["guards"].items()
             }
-            fields["comparison"] = Comparison(**comparison)
-        return cls(**fields)
+            given["comparison"] = Comparison(**comparison)
+        return cls(**given)

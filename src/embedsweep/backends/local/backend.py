@@ -18,7 +18,7 @@ from embedsweep.backends.local.encoder import (
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Backend, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, Loss, Recipe
+from embedsweep.core.recipe import LocalRecipe, Recipe
 from embedsweep.core.trial import TrialFailure
 
 
@@ -28,20 +28,7 @@ class LocalBackend:
     def __init__(self, device: str | None = None) -> None:
         self.device = device or best_device()
         # The sweep has bars of its own; one per file read would tear them apart.
-        disable_progress_bar()
-
-    def refuses(self, recipe: Recipe, data: TrainingSet) -> str | None:
-        if not isinstance(recipe, LocalRecipe):
-            return f"the local backend trains local recipes, not {recipe.kind}"
-        if recipe.loss.needs not in data.forms:
-            fitting = ", ".join(loss.value for loss in Loss if loss.needs in data.forms)
-            return (
-                f"{recipe.loss.value} needs {recipe.loss.needs.value}, which this data does not "
-                f"give; what it can feed: {fitting or 'no loss'}"
-            )
-        if recipe.batch_size < 2:
-            return f"there are no negatives in a batch of {recipe.batch_size}"
-        return None
+        disable_progress_bar()  # type: ignore[no-untyped-call]
 
     def base_digest(self, base_model: str) -> str:
         return _digest(base_folder(base_model))

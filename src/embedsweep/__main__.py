@@ -1,0 +1,7 @@
+"""``python -m embedsweep``."""
+
+import sys
+
+from embedsweep.cli import main
+
+sys.exit(main())

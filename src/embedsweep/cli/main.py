@@ -1,0 +1,114 @@
+"""Reads the command line, runs the verb, and turns whatever went wrong into a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import embedsweep
+from embedsweep.cli import (
+    check,
+    compare,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    history,
+    promote,
+    rollback,
+    schema,
+    serve,
+    sweep,
+    ui,
+)
+from embedsweep.core.errors import UserError
+
+INTERRUPTED = 130
+BROKEN = 1
+VERBS = (
+    check, sweep, compare, promote, rollback, history, serve, embed, evaluate, export, schema,
+    doctor, ui,
+)  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that speaks as the rest of the program does."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"error: {message} in the command line. Fix: see `{self.prog} --help`\n")
+        sys.exit(UserError.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="embedsweep", description=embedsweep.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=embedsweep.__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for verb in VERBS:
+        name = verb.__name__.rpartition(".")[2]
+        summary = (verb.__doc__ or "").partition("\n")[0]
+        own = verbs.add_parser(name, help=summary, description=verb.__doc__, allow_abbrev=False)
+        verb.add_arguments(own)
+        _common(own)
+        own.set_defaults(run=verb.run)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document on standard output"
+    )
+    parser.add_argument(
+        "--stores",
+        metavar="FILE",
+        default=os.environ.get("EMBEDSWEEP_STORES"),
+        help="where the evidence is kept, such as mlruns-config/local.env (default: "
+        "$EMBEDSWEEP_STORES, else ./mlruns-config/local.env, else ./mlruns)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
+    names = [verb.__name__.rpartition(".")[2] for verb in VERBS]
+    word = arguments[0] if arguments else ""
+    if not word or word.startswith("-") or word in names:
+        return
+    near = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else "see `embedsweep --help`"
+    sys.stderr.write(
+        f"error: unknown command {word!r} in the command line: "
+        f"known are {', '.join(names)}. Fix: {hint}\n"
+    )
+    sys.exit(UserError.exit_code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    _refuse_unknown_verb(words)
+    options = _parser().parse_args(words)
+    try:
+        return int(options.run(options))
+    except UserError as error:
+        if options.debug:
+            traceback.print_exc()
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was done is kept\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as with `| head`; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN
+    except Exception as error:  # noqa: BLE001 - the top: a fault of ours, shown as one
+        traceback.print_exc()
+        sys.stderr.write(
+            f"error: unexpected {type(error).__name__} in embedsweep: {error}. "
+            "Fix: this is a fault of embedsweep; report it with the lines above\n"
+        )
+        return BROKEN

@@ -1,0 +1,27 @@
+"""Judge the best trial against the champion on the test split, and promote it if it is better."""
+
+from __future__ import annotations
+
+import argparse
+
+from embedsweep.cli import arguments
+from embedsweep.core.errors import Refusal
+
+add_arguments = arguments.add_experiment
+
+
+def run(options: argparse.Namespace) -> int:
+    from embedsweep import wiring
+    from embedsweep.cli.output import decision_as_dict, print_decision, print_json
+    from embedsweep.cli.progress import progress
+    from embedsweep.core.promotion import Verdict
+    from embedsweep.workflows.promote import promote
+
+    experiment, dataset = wiring.load(options.experiment)
+    with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
+        promotion = promote(experiment, dataset, services)
+    if options.json:
+        print_json(decision_as_dict(promotion.decision))
+    else:
+        print_decision(promotion.decision, recorded=promotion.recorded)
+    return 0 if promotion.decision.verdict is Verdict.PROMOTED else Refusal.exit_code

@@ -1,0 +1,63 @@
+"""Sweep an experiment: baselines, trials, leaderboard, promotion.
+
+Called again, it goes on where it stopped and repeats nothing that is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from embedsweep.cli import arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_experiment(parser)
+    parser.add_argument("--trials", metavar="N", help="trials in all (default: the experiment's)")
+    parser.add_argument(
+        "--new-study", action="store_true", help="begin another sweep, though there is one already"
+    )
+    parser.add_argument(
+        "--no-promote", action="store_true", help="stop at the leaderboard; open no test split"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    trials = None
+    if options.trials is not None:
+        trials = arguments.whole_number("--trials", options.trials)
+
+    from embedsweep import wiring
+    from embedsweep.cli.output import (
+        decision_as_dict,
+        note,
+        print_decision,
+        print_json,
+        print_leaderboard,
+    )
+    from embedsweep.cli.progress import progress
+    from embedsweep.workflows.compare import leaderboard
+    from embedsweep.workflows.promote import promote
+    from embedsweep.workflows.sweep import SweepOptions, run_sweep
+
+    experiment, dataset = wiring.load(options.experiment)
+    for warning in dataset.warnings:
+        note(f"note: {warning}")
+    wiring.preflight(experiment, dataset, options.stores)
+    with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
+        run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
+        board = leaderboard(services.ledger, experiment.name)
+        promotion = None
+        if not options.no_promote and board.best is not None:
+            shown.say("promotion: candidate and champion on the test split")
+            promotion = promote(experiment, dataset, services)
+    if options.json:
+        document = board.as_dict()
+        document["promotion"] = decision_as_dict(promotion.decision) if promotion else None
+        print_json(document)
+        return 0
+    print_leaderboard(board)
+    if promotion is not None:
+        print()
+        print_decision(promotion.decision, recorded=promotion.recorded)
+    note("see the runs side by side: make ui; serve the champion: make serve")
+    return 0

@@ -1,0 +1,88 @@
+"""The experiment file as pydantic sees it: every key, its bounds and its default."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from embedsweep.config.arm_section import ArmSection
+from embedsweep.config.data_section import DataSection
+from embedsweep.config.fields import GuardedMeasure, Name, Objective, Seed
+from embedsweep.config.knobs import REAL, WHOLE, Section
+from embedsweep.config.refusal import Reading, refused, shown
+from embedsweep.core.experiment import PrunerKind, Sampler
+
+
+class SearchSection(Section):
+    """What may be tried, and how."""
+
+    trials: Annotated[int, Field(ge=1, le=100_000), WHOLE]
+    """How many recipes to try, baselines apart."""
+    sampler: Sampler = Sampler.TPE
+    """How recipes are proposed."""
+    pruner: PrunerKind = PrunerKind.NONE
+    """How trials that fall behind are stopped."""
+    seed: Seed = 7
+    """Fixes the sampler and every training."""
+    arms: Annotated[list[ArmSection], Field(min_length=1)]
+    """Ways to make models."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _remember_grid(cls, sampler: Sampler, info: ValidationInfo[Reading]) -> Sampler:
+        info.context.grid = sampler is Sampler.GRID
+        return sampler
+
+
+class BudgetSection(Section):
+    """What a sweep may use."""
+
+    minutes: Annotated[float, Field(gt=0), REAL] | None = None
+    """No trial begins after so much time."""
+    disk_gb: Annotated[float, Field(gt=0), REAL] | None = None
+    """The models the sweep keeps may take this much."""
+
+
+class PromotionSection(Section):
+    """What evidence it takes to move the champion."""
+
+    model: Name | None = None
+    """Name in the registry; the experiment's name when left out."""
+    min_gain: Annotated[float, Field(ge=0, lt=1), REAL] = 0.0
+    """The gain's interval must lie above this."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1), REAL] = 0.95
+    """1 minus the false promotion rate accepted."""
+
+
+GuardBound = Annotated[float, Field(ge=-1, le=0), REAL]
+
+
+class ExperimentFile(Section):
+    """An experiment: which recipes to try on which data, and by what measure to judge them."""
+
+    name: Name
+    """Names the sweep and, unless said otherwise, its model."""
+    data: DataSection
+    """Where the data is; paths are relative to this file."""
+    objective: Objective
+    """The one measure that decides, such as ndcg@10; of every measure higher is better."""
+    guards: dict[GuardedMeasure, GuardBound] = Field(default_factory=dict)
+    """What may not get worse than this at promotion, as a negative number or 0."""
+    search: SearchSection
+    """What may be tried."""
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    """What a sweep may use."""
+    promotion: PromotionSection = Field(default_factory=PromotionSection)
+    """What evidence it takes to move the champion."""
+
+    @field_validator("guards", mode="before")
+    @classmethod
+    def _each_once(cls, guards: object) -> object:
+        if isinstance(guards, dict):
+            names = [name.replace("_at_", "@") for name in guards]
+            for name in names:
+                if names.count(name) > 1:
+                    why = f"{shown(name)} stands there in two spellings"
+                    raise refused(why, "remove one of the two")
+        return guards

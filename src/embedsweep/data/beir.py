@@ -1,0 +1,255 @@
+"""A BEIR folder: ``corpus.jsonl``, ``queries.jsonl`` and graded ``qrels/*.tsv``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedsweep.core.dataset import Benchmark, Pair, RetrievalTask, Split, TrainingSet
+from embedsweep.core.errors import UsageError
+from embedsweep.core.experiment import SplitRule
+from embedsweep.core.fingerprint import fingerprint
+from embedsweep.data.faults import FaultLog
+from embedsweep.data.fields import Field, Kind, read_fields
+from embedsweep.data.files import TextFile
+from embedsweep.data.records import Record, read_records
+from embedsweep.data.retrieval import retrieval_benchmark
+from embedsweep.data.rows import Draft, Row, SplitRows, ties_of
+from embedsweep.data.text import counted, normalise, shorten
+from embedsweep.data.usage import split_faults
+
+_HEADER = ["query-id", "corpus-id", "score"]
+_QRELS = {
+    Split.TRAIN: ("train.tsv",),
+    Split.VALID: ("dev.tsv", "valid.tsv"),
+    Split.TEST: ("test.tsv",),
+}
+_ID = Field("_id", Kind.NAME)
+_DOCUMENT = (_ID, Field("title", Kind.OPTIONAL_TEXT), Field("text", Kind.OPTIONAL_TEXT))
+_QUERY = (_ID, Field("text", Kind.TEXT))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query and its judgements in one split: (document id, grade) in the file's order."""
+
+    id: str
+    text: str
+    grades: tuple[tuple[str, int], ...]
+    group: str | None = None
+
+
+class Judged:
+    """Gives retrieval over the whole corpus; trains on each query with each relevant document.
+
+    A query belongs to one split. Documents belong to none: they are the corpus.
+    """
+
+    def __init__(self, documents: Mapping[str, str]) -> None:
+        self._documents = documents
+
+    def training(self, values: Sequence[JudgedQuery]) -> TrainingSet:
+        return TrainingSet(
+            pairs=tuple(
+                Pair(query.text, self._documents[document], grade=grade, group=query.id)
+                for query in values
+                for document, grade in query.grades
+                if grade > 0
+            )
+        )
+
+    def benchmark(
+        self, name: str, split: Split, values: Sequence[JudgedQuery], training: TrainingSet
+    ) -> Benchmark:
+        retrieval = RetrievalTask(
+            queries={query.id: query.text for query in values},
+            documents=self._documents,
+            judgements={query.id: dict(query.grades) for query in values},
+        )
+        groups = {query.id: query.group for query in values if query.group is not None}
+        return retrieval_benchmark(name, split, retrieval, groups)
+
+    def check(self, rows: SplitRows[JudgedQuery], faults: FaultLog) -> None:
+        """Reading a folder checks all there is to check."""
+
+
+@dataclass(slots=True)
+class _Texts:
+    """A file of texts: text, line and group by id; only the line where the text was faulty."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+def read_beir(folder: Path, rule: SplitRule | None, faults: FaultLog) -> Draft[JudgedQuery]:
+    """The data set of a BEIR folder; a missing qrels file is split off train by query.
+
+    Raises:
+        DataError: With every fault of every file.
+        UsageError: A qrels file is missing and no rule splits it off, or the reverse.
+    """
+    if not folder.is_dir():
+        faults.add("folder", str(folder), "there is no such folder", "correct the path under beir")
+        faults.raise_if_any()
+    qrels = {split: TextFile(path) for split, path in _qrels_paths(folder)}
+    usage = list(split_faults({*qrels, Split.TRAIN}, rule))
+    if usage:
+        raise UsageError.of(usage)
+    qrels.setdefault(Split.TRAIN, TextFile(folder / "qrels" / "train.tsv"))
+    corpus, queries = TextFile(folder / "corpus.jsonl"), TextFile(folder / "queries.jsonl")
+    documents = _read_documents(corpus, faults)
+    asked = _read_queries(queries, rule.group_by if rule else None, faults)
+    rows = {
+        split: _read_rows(qrels[split], asked, documents, faults)
+        for split in Split
+        if split in qrels
+    }
+    faults.raise_if_any()
+    judged = {row.value.id for part in rows.values() for row in part}
+    unused = len(asked.texts.keys() - judged)
+    return Draft(
+        format="beir",
+        form=Judged(documents.texts),
+        rows=rows,
+        sources={split: qrels.get(split, qrels[Split.TRAIN]).name for split in Split},
+        files=(corpus, queries, *qrels.values()),
+        context=fingerprint(documents.texts),
+        warnings=(f"{unused} of the queries left out: no judgement names them",) if unused else (),
+    )
+
+
+def _qrels_paths(folder: Path) -> Iterator[tuple[Split, Path]]:
+    for split, names in _QRELS.items():
+        found = [path for name in names if (path := folder / "qrels" / name).exists()]
+        if found:
+            yield split, found[0]
+
+
+def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
+    found = _Texts()
+    for record in read_records(file, faults):
+        values = read_fields(record, _DOCUMENT, {}, file.name, faults)
+        if values is None:
+            _note_line(found, record)
+            continue
+        text = f"{values['title']} {values['text']}".strip()
+        if not text:
+            why = "title and text are empty"
+            fix = "take the document and its judgements out"
+            faults.add(f"document {values['_id']}", file.name, why, fix, record.line)
+        _note(found, values["_id"], text, record.line, file, faults)
+    if len(found.texts) == 1 and not faults.total:
+        why = "one document, expected several to choose from"
+        faults.add("corpus", file.name, why, "add the other documents")
+    return found
+
+
+def _read_queries(file: TextFile, group_by: str | None, faults: FaultLog) -> _Texts:
+    found = _Texts()
+    columns = {"group": group_by} if group_by else {}
+    fields = (*_QUERY, Field("group", Kind.NAME)) if group_by else _QUERY
+    for record in read_records(file, faults):
+        values = read_fields(record, fields, columns, file.name, faults)
+        if values is None:
+            _note_line(found, record)
+            continue
+        _note(found, values["_id"], values["text"], record.line, file, faults)
+        if group_by:
+            found.groups[values["_id"]] = values["group"]
+    return found
+
+
+def _note_line(found: _Texts, record: Record) -> None:
+    """Remember the id of a faulty record, so that judgements of it are not called unknown."""
+    found.lines.setdefault(str(record.values.get("_id")).strip(), record.line)
+
+
+def _note(
+    found: _Texts, number: str, text: str, line: int, file: TextFile, faults: FaultLog
+) -> None:
+    first = found.lines.setdefault(number, line)
+    if first != line:
+        same = "the same text" if found.texts.get(number) == text else "another text"
+        why = f"line {first} has this id too, with {same}"
+        faults.add(f"id {shorten(number)}", file.name, why, "give each its own id", line)
+    found.texts.setdefault(number, text)
+
+
+def _read_rows(
+    file: TextFile, queries: _Texts, documents: _Texts, faults: FaultLog
+) -> list[Row[JudgedQuery]]:
+    grades: dict[str, dict[str, int]] = {}
+    lines: dict[str, int] = {}
+    before = faults.total
+    for line, query, document, grade in _judgements(file, faults):
+        lines.setdefault(query, line)
+        _check_ids(file, line, (query, queries), (document, documents), faults)
+        judged = grades.setdefault(query, {})
+        if document in judged:
+            why = f"query {shorten(query)} and document {shorten(document)} are judged twice"
+            faults.add("judgement", file.name, why, "keep one of the two lines", line)
+        judged.setdefault(document, grade)
+    if not grades and faults.total == before:
+        why = "no records: only a header"
+        faults.add("file", file.name, why, "give a file with judgements in it")
+    rows = []
+    for query, judged in grades.items():
+        if not any(judged.values()):
+            why = f"none of its {counted(len(judged), 'judged document')} is relevant"
+            fix = "judge a document 1 or higher, or take the query out"
+            faults.add(f"query {shorten(query)}", file.name, why, fix, lines[query])
+        elif query in queries.texts:
+            rows.append(_row(file, lines[query], query, judged, queries))
+    return rows
+
+
+def _row(
+    file: TextFile, line: int, query: str, judged: Mapping[str, int], queries: _Texts
+) -> Row[JudgedQuery]:
+    text, group = queries.texts[query], queries.groups.get(query)
+    key = normalise(text)
+    value = JudgedQuery(query, text, tuple(judged.items()), group)
+    return Row(value, key, ties_of([key], group), file.name, line, group=group)
+
+
+def _check_ids(
+    file: TextFile,
+    line: int,
+    query: tuple[str, _Texts],
+    document: tuple[str, _Texts],
+    faults: FaultLog,
+) -> None:
+    for what, (number, known), where in (
+        ("query", query, "queries.jsonl"),
+        ("document", document, "corpus.jsonl"),
+    ):
+        if known.lines and number not in known.lines:
+            why = f"{where} has no such id"
+            fix = f"add the {what} to {where}, or take the line out"
+            faults.add(f"{what} {shorten(number)}", file.name, why, fix, line)
+
+
+def _judgements(file: TextFile, faults: FaultLog) -> Iterator[tuple[int, str, str, int]]:
+    """Yield (line, query id, document id, grade); what is no judgement is logged."""
+    headed = False
+    for line, text in file.lines(faults):
+        cells = [cell.strip() for cell in text.rstrip("\r\n").split("\t")]
+        if cells == [""]:
+            continue
+        if not headed:
+            headed = True
+            if cells != _HEADER:
+                why = f"found {shorten(text.strip())}, expected {shorten('<TAB>'.join(_HEADER))}"
+                faults.add("header", file.name, why, "write the header as the first line", line)
+            continue
+        if len(cells) != len(_HEADER):
+            why = f"found {counted(len(cells), 'field')} between tabs, expected three"
+            faults.add("judgement", file.name, why, "write three fields between tabs", line)
+        elif not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
+            why = f"found the grade {shorten(cells[2])}, expected a whole number, 0 or higher"
+            faults.add("judgement", file.name, why, "write the grade as a whole number", line)
+        else:
+            yield line, cells[0], cells[1], int(cells[2])

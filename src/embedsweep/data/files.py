@@ -1,0 +1,161 @@
+"""Reading a text file once, line by line: what it may be, and the digest of what was read."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import io
+import itertools
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from embedsweep.core.errors import DataError
+from embedsweep.data.faults import FaultLog
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is refused, so that a file without line ends cannot fill the memory."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class _HashingReader(io.RawIOBase):
+    """Passes bytes through and hashes them."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = cast(io.FileIO, raw)
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        count = self._raw.readinto(buffer) or 0
+        self.digest.update(memoryview(buffer)[:count])
+        return count
+
+
+class TextFile:
+    """A UTF-8 text file, plain or gzip whatever its name; a byte order mark is passed over.
+
+    Attributes:
+        path: As the user gave it.
+        sha256: Digest of the bytes on disk; empty until `lines` has been read to its end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sha256 = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def lines(self, faults: FaultLog) -> Iterator[tuple[int, str]]:
+        """Yield (line number from 1, text with its line end), and log what cannot be read.
+
+        A line that is not clean UTF-8 is logged and left out. A file that cannot be opened, that
+        breaks off or that holds no line with text is logged too.
+        """
+        if (refusal := self._refusal()) is not None:
+            faults.add("file", self.name, *refusal)
+            return
+        number, before = 0, faults.total
+        try:
+            with self.path.open("rb") as raw:
+                reader = _HashingReader(raw)
+                any_text = False
+                for number, text in self._decoded(_unzipped(reader), faults):
+                    any_text = any_text or bool(text.strip())
+                    yield number, text
+                self.sha256 = reader.digest.hexdigest()
+        except (OSError, EOFError, zlib.error) as error:
+            why = f"reading broke off: {_reason(error)}"
+            faults.add("file", self.name, why, "make the file whole again", number + 1)
+            return
+        if not any_text and faults.total == before:
+            size = "0 bytes" if number == 0 else f"{number} lines, all blank"
+            faults.add("file", self.name, f"no records: {size}", "give a file with rows in it")
+
+    def verify(self) -> None:
+        """Raise `DataError` unless the file still has the bytes that were read."""
+        try:
+            with self.path.open("rb") as raw:
+                now = hashlib.file_digest(raw, "sha256").hexdigest()
+        except OSError as error:
+            now = f"unreadable, {_reason(error)}"
+        if now != self.sha256:
+            raise DataError(
+                "file",
+                self.name,
+                f"digest changed since it was checked ({self.sha256[:12]} → {now[:12]})",
+                "put the file back as it was, or sweep again on the new one",
+            )
+
+    def _refusal(self) -> tuple[str, str] | None:
+        """Why the path cannot be read as a file and what to do; None if it can."""
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            return "there is no such file", "correct the path under data"
+        except OSError as error:
+            return f"it cannot be read: {_reason(error)}", "give a path that can be read"
+        if stat.S_ISDIR(mode):
+            return (
+                "it is a folder, not a file",
+                "give the file inside it (a BEIR folder goes to beir)",
+            )
+        if not stat.S_ISREG(mode):
+            return "it is no regular file (a pipe, a socket or a device)", "give a regular file"
+        return None
+
+    def _decoded(self, stream: io.BufferedIOBase, faults: FaultLog) -> Iterator[tuple[int, str]]:
+        offset = 0
+        for number in itertools.count(1):
+            raw = stream.readline(MAX_LINE_BYTES + 1)
+            if not raw:
+                return
+            if number == 1:
+                if raw.startswith(_WIDE_MARKS):
+                    why = "byte offset 0 has a UTF-16 or UTF-32 byte order mark, expected UTF-8"
+                    faults.add("encoding", self.name, why, "save the file as UTF-8", 1)
+                    return
+                mark = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
+                raw, offset = raw[mark:], mark
+            if len(raw) > MAX_LINE_BYTES:
+                why = f"the line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB"
+                faults.add("line", self.name, why, "write one record per line", number)
+                return
+            text = self._line(raw, number, offset, faults)
+            if text is not None:
+                yield number, text
+            offset += len(raw)
+
+    def _line(self, raw: bytes, number: int, offset: int, faults: FaultLog) -> str | None:
+        zero = raw.find(0)
+        if zero >= 0:
+            why = f"NUL at byte offset {offset + zero}, expected text in UTF-8"
+            faults.add("encoding", self.name, why, "save the file as UTF-8 without NULs", number)
+            return None
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            seen = raw[error.start]
+            why = f"byte 0x{seen:02x} at byte offset {offset + error.start} is not UTF-8"
+            faults.add("encoding", self.name, why, "save the file as UTF-8", number)
+            return None
+
+
+def _unzipped(reader: _HashingReader) -> io.BufferedIOBase:
+    buffered = io.BufferedReader(reader)
+    if buffered.peek(2)[:2] == _GZIP_MAGIC:
+        return gzip.GzipFile(fileobj=buffered)
+    return buffered
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

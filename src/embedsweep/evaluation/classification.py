@@ -1,0 +1,119 @@
+"""Classification from frozen vectors: a logistic-regression probe and nearest neighbours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.neighbors import KNeighborsClassifier
+
+from embedsweep.core.dataset import ClassificationTask
+from embedsweep.core.ports import FloatArray
+from embedsweep.core.report import Measure
+from embedsweep.evaluation.result import TaskResult
+
+ACCURACY = Measure("accuracy")
+MACRO_F1 = Measure("macro_f1")
+KNN_ACCURACY = Measure("knn_accuracy")
+KNN_MACRO_F1 = Measure("knn_macro_f1")
+CLASSIFICATION_MEASURES = (ACCURACY, MACRO_F1, KNN_ACCURACY, KNN_MACRO_F1)
+
+MAX_ITERATIONS = 1000
+NEIGHBOURS = 5
+WORKING_MEMORY_MIB = 64
+"""Bounds the block of distances that scikit-learn holds at a time."""
+
+
+def can_classify(task: ClassificationTask) -> bool:
+    """Whether there are two classes to tell apart, and anything to classify."""
+    return len(set(task.fit_labels)) > 1 and bool(task.texts)
+
+
+def classification_result(
+    task: ClassificationTask, fit_vectors: FloatArray, vectors: FloatArray
+) -> TaskResult:
+    """Fit both classifiers on the training texts and judge them on the task's texts.
+
+    The probe is ``LogisticRegression(C=1.0, max_iter=1000)`` on the unit vectors; the neighbours
+    are the five nearest by cosine, or all where there are fewer. Macro F1 is the plain mean over
+    every class present in the truth or the prediction; a class never predicted has F1 0.
+
+    Args:
+        task: One that `can_classify`.
+        fit_vectors: Unit rows of the training texts.
+        vectors: Unit rows of the texts to classify, in their order.
+    """
+    truth = [task.labels[example] for example in task.texts]
+    probe, converged = fit_probe(fit_vectors, task.fit_labels)
+    by_probe = list(map(str, probe.predict(vectors)))
+    by_neighbours = _nearest_neighbours(fit_vectors, task.fit_labels, vectors)
+    per_class = class_report(truth, by_probe)
+    return TaskResult(
+        scores={
+            ACCURACY: _hits(task, truth, by_probe),
+            KNN_ACCURACY: _hits(task, truth, by_neighbours),
+        },
+        means={
+            MACRO_F1: macro_f1(per_class),
+            KNN_MACRO_F1: macro_f1(class_report(truth, by_neighbours)),
+        },
+        per_class=per_class,
+        facts={"probe_converged": float(converged)},
+    )
+
+
+def class_report(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, f1 and support by class; 0 where a share has nothing to divide by."""
+    labels = sorted({*truth, *predicted})
+    columns = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    names = ("precision", "recall", "f1", "support")
+    return {
+        label: {name: float(column[row]) for name, column in zip(names, columns, strict=True)}
+        for row, label in enumerate(labels)
+    }
+
+
+def macro_f1(per_class: Mapping[str, Mapping[str, float]]) -> float:
+    return float(np.mean([row["f1"] for row in per_class.values()]))
+
+
+def fit_probe(vectors: FloatArray, labels: Sequence[str]) -> tuple[LogisticRegression, bool]:
+    """The fitted probe, and whether its solver converged; other warnings are passed on."""
+    probe = LogisticRegression(C=1.0, max_iter=MAX_ITERATIONS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        _expect_few_examples_per_class()
+        probe.fit(vectors, np.asarray(labels))
+    others = [each for each in caught if not issubclass(each.category, ConvergenceWarning)]
+    for each in others:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return probe, len(others) == len(caught)
+
+
+def _nearest_neighbours(
+    fit_vectors: FloatArray, labels: Sequence[str], vectors: FloatArray
+) -> list[str]:
+    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(labels)), metric="cosine")
+    with config_context(working_memory=WORKING_MEMORY_MIB), warnings.catch_warnings():
+        _expect_few_examples_per_class()
+        neighbours.fit(fit_vectors, np.asarray(labels))
+        return list(map(str, neighbours.predict(vectors)))
+
+
+def _expect_few_examples_per_class() -> None:
+    """Silence scikit-learn's guess that labels are numbers where most occur once: they are text."""
+    warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+
+
+def _hits(
+    task: ClassificationTask, truth: Sequence[str], predicted: Sequence[str]
+) -> dict[str, float]:
+    return {
+        example: float(right == guess)
+        for example, right, guess in zip(task.texts, truth, predicted, strict=True)
+    }

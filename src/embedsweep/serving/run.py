@@ -1,0 +1,125 @@
+"""Serving until a signal, and ending well."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from embedsweep.core.errors import StoreError
+from embedsweep.serving.address import Address, check_access, listener_at
+from embedsweep.serving.app import create_app
+from embedsweep.serving.gate import Gate
+from embedsweep.serving.limits import Limits
+from embedsweep.serving.protocol import JsonErrorProtocol
+from embedsweep.serving.shelf import ModelShelf
+from embedsweep.serving.watch import polling
+
+LAST_WORDS_SECONDS = 2
+"""How long a shutdown waits for replies to be written out, after the last one is made."""
+
+
+def serve(
+    shelf: ModelShelf,
+    address: Address,
+    api_keys: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
+    poll_seconds: float = 10.0,
+) -> None:
+    """Serve the shelf until SIGTERM or SIGINT, and follow its champions meanwhile.
+
+    A signal turns readiness and new requests to 503 and lets the requests in flight finish. Those
+    that do not in `Limits.drain_seconds`, or before a second signal, get 503 too, and the process
+    ends at once, with the exit code of a `StoreError`.
+
+    Raises:
+        UsageError: The address or a key is unfit, or others could reach it without a key.
+        StoreError: The address cannot be had.
+    """
+    check_access(address, api_keys)
+    limits = limits or Limits()
+    with listener_at(address) as listener:
+        port = listener.getsockname()[1]
+        app = create_app(shelf, limits, api_keys, address.hosts(port))
+
+        def announce() -> None:
+            for model in shelf.champions():
+                what = f"{model} (dimension {model.embedder.dimension})"
+                sys.stderr.write(f"serving {what} on http://{address.bracketed}:{port}/v1\n")
+            sys.stderr.flush()
+
+        config = uvicorn_config(app, limits)
+        server = DrainingServer(config, app.state.gate, limits.drain_seconds, announce)
+        with polling(shelf.refresh, poll_seconds):
+            server.run(sockets=[listener])
+    if server.is_cut_off:
+        sys.stderr.write("error: the server ended with requests unfinished\n")
+        sys.stderr.flush()
+        # A thread still embeds. It cannot be stopped, and an orderly exit would wait for it.
+        os._exit(StoreError.exit_code)
+
+
+def uvicorn_config(app: Callable[..., object], limits: Limits) -> uvicorn.Config:
+    """HTTP/1.1 and no more, quiet but for what breaks."""
+    return uvicorn.Config(
+        app,
+        http=JsonErrorProtocol,
+        h11_max_incomplete_event_size=limits.header_bytes,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+    )
+
+
+class DrainingServer(uvicorn.Server):
+    """Listens on while the requests in flight finish, so that its readiness can be seen to go.
+
+    Attributes:
+        is_cut_off: Whether it ended with requests in flight.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gate: Gate,
+        drain_seconds: float,
+        on_ready: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self.is_cut_off = False
+        self._gate = gate
+        self._drain_seconds = drain_seconds
+        self._deadline = float("inf")
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain. The signal is not kept to be raised again: a drained server exits 0."""
+        patience = 0 if self.should_exit else self._drain_seconds
+        self._deadline = time.monotonic() + patience
+        self._gate.close()
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if not await super().on_tick(counter):
+            return False
+        if self._gate.in_flight == 0:
+            return True
+        self.is_cut_off = time.monotonic() >= self._deadline
+        if self.is_cut_off:
+            self._gate.abandon()
+        return self.is_cut_off

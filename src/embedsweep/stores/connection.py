@@ -1,0 +1,180 @@
+"""Opening the stores: addresses checked, schema made once, a dead server told in seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import mlflow
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from embedsweep.core.errors import StoreError, UsageError
+from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
+from embedsweep.stores.locks import exclusive
+from embedsweep.stores.store_errors import store_errors
+
+NEEDED_MLFLOW = (3, 17)
+PATIENCE = 5
+"""Seconds to wait for the first answer of a server."""
+
+# MLflow would print a run's address, password and all, into what a command prints for programs,
+# and a bar for every file it reads.
+_QUIET_MLFLOW = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_HTTP = ("http", "https")
+_SERVERS = ("postgresql", "mysql")
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+
+
+class StoreSettings(Protocol):
+    """Where everything is kept."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's store: ``sqlite:///…``, ``http(s)://…`` or ``postgresql://…``."""
+        ...
+
+    @property
+    def study_url(self) -> str:
+        """Optuna's database: ``sqlite:///…`` or ``postgresql://…``, not MLflow's."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """Folder for locks."""
+        ...
+
+
+def open_client(settings: StoreSettings, patience: float = PATIENCE) -> MlflowClient:
+    """A client of the tracking store, which answers.
+
+    The schema of a new database is made under a lock, so that any number of processes of this
+    machine may open it at once. No ambient MLflow state is read or written, but the environment
+    variables that keep MLflow from printing, which it offers no other way.
+
+    Args:
+        settings: Where the store is.
+        patience: Seconds to wait for a tracking server's first answer.
+
+    Raises:
+        UsageError: MLflow is too old, or an address is of no use.
+        StoreError: The store does not answer, or its schema is another version's.
+    """
+    check_version(mlflow.__version__)
+    os.environ.update(_QUIET_MLFLOW)
+    address = settings.tracking_uri
+    if address == settings.study_url:
+        raise UsageError(
+            "study database",
+            "the settings of the stores",
+            f"it is MLflow's own, {masked(address)}; the two cannot share one database",
+            "give the study a database of its own",
+        )
+    scheme = scheme_of(address)
+    if scheme == "sqlite":
+        file = sqlite_file(address)
+        return _open_database(address, file.with_name(f"{file.name}.lock"))
+    if scheme in _SERVERS:
+        reach_database(address)
+        return _open_database(address, settings.home / "mlflow-schema.lock")
+    if scheme not in _HTTP:
+        raise UsageError(
+            f"tracking address {masked(address)!r}",
+            "the settings of the stores",
+            "MLflow keeps runs in folders no longer" if scheme in ("", "file") else "not supported",
+            "write sqlite:///path/to/mlflow.db, or the http:// address of a server",
+        )
+    with store_errors(address, "reach the tracking server"):
+        _reach_server(address, patience)
+        return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def check_version(found: str) -> None:
+    """Refuse an MLflow older than `NEEDED_MLFLOW` with a `UsageError`."""
+    parts = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if parts < NEEDED_MLFLOW:
+        needed = ".".join(map(str, NEEDED_MLFLOW))
+        raise UsageError(
+            f"mlflow {found}",
+            "this Python environment",
+            f"at least {needed} is needed",
+            f"pip install 'mlflow>={needed}'",
+        )
+
+
+def reach_database(url: str) -> None:
+    """Connect to a database server once, within seconds.
+
+    Raises:
+        UsageError: Its Python driver is not installed, or the URL is none.
+        StoreError: It does not answer or refuses the user.
+    """
+    try:
+        engine = sqlalchemy.create_engine(url, connect_args={"connect_timeout": PATIENCE})
+    except ImportError as error:
+        package = _DRIVERS.get(error.name or "", error.name)
+        raise UsageError(
+            f"Python module {error.name}",
+            "this environment",
+            f"it is not installed, and {masked(url)} needs it",
+            f"pip install '{package}'",
+        ) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UsageError(
+            f"database address {masked(url)!r}",
+            "the settings of the stores",
+            "it is no database URL",
+            "write postgresql://user:password@host:5432/database",
+        ) from error
+    with store_errors(url, "connect to the database"):
+        engine.connect().close()
+    engine.dispose()
+
+
+def _open_database(address: str, lock: Path) -> MlflowClient:
+    """The client makes the tables where there are none; two at once would break them for good."""
+    with exclusive(lock), store_errors(address, "open the tracking store"), _quiet():
+        return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def _reach_server(address: str, patience: float) -> None:
+    credentials = get_default_host_creds(address)  # type: ignore[no-untyped-call]
+    reply = http_request(  # type: ignore[no-untyped-call]
+        credentials,
+        "/health",
+        "GET",
+        max_retries=0,
+        timeout=patience,
+        raise_on_status=False,
+    )
+    if reply.status_code >= 500:
+        raise StoreError(
+            "tracking server",
+            masked(address),
+            f"it answers with status {reply.status_code}",
+            "look into the server's log, or start it again",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MLflow from telling of every table it makes."""
+    loggers = [logging.getLogger(name) for name in ("mlflow.store.db.utils", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,263 @@
+"""Ledger and registry in the memory of one process, models in a folder; the twins of MLflow's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from embedsweep.core.dataset import Dataset
+from embedsweep.core.errors import DataError, Refusal, StoreError, UserError
+from embedsweep.core.ports import (
+    Ledger,
+    OpenSweep,
+    Registry,
+    Sweep,
+    TrialEnd,
+    TrialStart,
+    Version,
+)
+from embedsweep.core.promotion import Decision
+from embedsweep.core.report import Report
+from embedsweep.core.trial import Completed, Failed, Role, Trial
+from embedsweep.stores.addresses import check_alias, check_name, parse_reference
+from embedsweep.stores.manifest import (
+    MANIFEST_FILE,
+    MODEL_FOLDER,
+    files_in,
+    make_empty,
+    verify,
+    write_manifest,
+)
+from embedsweep.stores.trial_end import ended_trial, finite, status_of
+
+
+@dataclass
+class _Run:
+    sweep: str
+    start: TrialStart
+    metrics: dict[str, float] = field(default_factory=dict)
+    running: bool = True
+    trial: Trial | None = None
+    report: Report | None = None
+
+
+class MemoryLedger:
+    """Fulfils `embedsweep.core.ports.Ledger`; forgets with the process.
+
+    Attributes:
+        status: How each run stands, by run id, in MLflow's words.
+        promotions: What was recorded, by run id.
+    """
+
+    def __init__(self, models: Path) -> None:
+        """Keep models in ``models``, which the registry shares."""
+        self.models = models
+        self.status: dict[str, str] = {}
+        self.promotions: dict[str, tuple[Decision, dict[str, Report]]] = {}
+        self._sweeps: list[OpenSweep] = []
+        self._runs: dict[str, _Run] = {}
+        self._ids = (f"run-{number}" for number in count())
+
+    def latest(self, name: str) -> OpenSweep | None:
+        return next((sweep for sweep in reversed(self._sweeps) if sweep.name == name), None)
+
+    def names(self) -> list[str]:
+        return sorted({sweep.name for sweep in self._sweeps})
+
+    def begin(self, sweep: Sweep) -> OpenSweep:
+        check_name(sweep.name, "experiment")
+        opened = OpenSweep(
+            self._begin_run(), sweep.name, sweep.objective, sweep.identity, sweep.digest
+        )
+        self._sweeps.append(opened)
+        return opened
+
+    def resume(self, sweep: OpenSweep) -> list[int]:
+        self.status[sweep.run_id] = "RUNNING"
+        left = [run_id for run_id, run in self._children(sweep).items() if run.running]
+        for run_id in left:
+            self.abandon(run_id)
+        return sorted(self._runs[run_id].start.number for run_id in left)
+
+    def end(self, sweep: OpenSweep, status: str, summary: Mapping[str, float]) -> None:
+        self.status[sweep.run_id] = status
+
+    def start(self, sweep: OpenSweep, dataset: Dataset, trial: TrialStart) -> str:
+        run_id = self._begin_run()
+        self._runs[run_id] = _Run(sweep.run_id, trial)
+        return run_id
+
+    def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._runs[run_id].metrics.update(finite(metrics))
+
+    def finish(self, run_id: str, start: TrialStart, end: TrialEnd) -> Trial:
+        run = self._runs[run_id]
+        run.report = end.report
+        run.trial = ended_trial(run_id, run.metrics, start, end)
+        if end.model is not None and isinstance(end.outcome, Completed):
+            try:
+                reference = _keep(end.model, self.models)
+                run.trial = replace(run.trial, model_reference=reference)
+            except (OSError, UserError) as error:
+                failure = Failed("store", str(error))
+                run.trial = replace(run.trial, outcome=failure, metrics={})
+        run.running = False
+        self.status[run_id] = status_of(run.trial.outcome)
+        return run.trial
+
+    def abandon(self, run_id: str) -> None:
+        self._runs[run_id].running = False
+        self.status[run_id] = "KILLED"
+
+    def trials(self, sweep: OpenSweep) -> list[Trial]:
+        ended = [run.trial for run in self._children(sweep).values() if run.trial is not None]
+        return sorted(ended, key=lambda trial: (trial.role is Role.TRIAL, trial.number))
+
+    def find(self, name: str, fingerprint: str) -> Trial | None:
+        sweeps = {sweep.run_id for sweep in self._sweeps if sweep.name == name}
+        for run in self._runs.values():
+            trial = run.trial
+            if run.sweep not in sweeps or trial is None or trial.reused_from is not None:
+                continue
+            if trial.fingerprint == fingerprint and isinstance(trial.outcome, Completed):
+                return trial
+        return None
+
+    def report(self, run_id: str) -> Report:
+        run = self._runs[run_id]
+        if run.trial is not None and run.trial.reused_from is not None:
+            return self.report(run.trial.reused_from)
+        if run.report is None:
+            raise StoreError(f"report of {run_id}", "memory", "there is none", "take another run")
+        return run.report
+
+    def record_promotion(
+        self, sweep: OpenSweep, decision: Decision, reports: Mapping[str, Report]
+    ) -> str:
+        run_id = self._begin_run()
+        self.promotions[run_id] = (decision, dict(reports))
+        self.status[run_id] = "FINISHED"
+        return run_id
+
+    def _begin_run(self) -> str:
+        run_id = next(self._ids)
+        self.status[run_id] = "RUNNING"
+        return run_id
+
+    def _children(self, sweep: OpenSweep) -> dict[str, _Run]:
+        return {key: run for key, run in self._runs.items() if run.sweep == sweep.run_id}
+
+
+class MemoryRegistry:
+    """Fulfils `embedsweep.core.ports.Registry`; forgets with the process, its models do not."""
+
+    def __init__(self, models: Path) -> None:
+        """Serve the models that a `MemoryLedger` keeps in ``models``."""
+        self.models = models
+        self._versions: dict[str, list[Version]] = {}
+        self._aliases: dict[tuple[str, str], int] = {}
+        self._decisions: dict[str, list[Decision]] = {}
+
+    def resolve(self, name: str, alias_or_number: str = "champion") -> Version | None:
+        check_name(name, "model")
+        if alias_or_number.isdecimal():
+            number: int | None = int(alias_or_number)
+        else:
+            check_alias(alias_or_number)
+            number = self._aliases.get((name, alias_or_number))
+        versions = self._versions.get(name, [])
+        return next((version for version in versions if version.number == number), None)
+
+    def publish(self, name: str, trial: Trial) -> Version:
+        check_name(name, "model")
+        reference = trial.model_reference
+        if reference is None:
+            raise DataError(
+                f"{trial.role.value} {trial.number}", trial.run_id, "it kept no model", "train it"
+            )
+        versions = self._versions.setdefault(name, [])
+        for known in versions:
+            if known.model_reference == reference:
+                return known
+        digest = _digest_file(self.models, reference).read_text()
+        run_id, number = trial.reused_from or trial.run_id, len(versions) + 1
+        made = Version(name, number, run_id, trial.fingerprint, reference, digest)
+        versions.append(made)
+        return made
+
+    def crown(self, version: Version, expected: int | None) -> None:
+        current = self._aliases.get((version.name, "champion"))
+        if current != expected:
+            raise Refusal(
+                f"champion of {version.name!r}",
+                "memory",
+                f"champion changed under us ({expected or 'none'}→{current or 'none'})",
+                "compare with the new champion and promote again",
+            )
+        if current is not None and current != version.number:
+            self._aliases[version.name, "previous"] = current
+        self._aliases[version.name, "champion"] = version.number
+
+    def challenge(self, version: Version) -> None:
+        self._aliases[version.name, "challenger"] = version.number
+
+    def record(self, decision: Decision) -> None:
+        check_name(decision.model, "model")
+        self._decisions.setdefault(decision.model, []).append(decision)
+
+    def history(self, name: str) -> list[Decision]:
+        check_name(name, "model")
+        return list(self._decisions.get(name, []))
+
+    def names(self) -> list[str]:
+        return sorted(self._versions.keys() | self._decisions.keys())
+
+    def fetch(self, model_reference: str, folder: Path, manifest_digest: str | None = None) -> Path:
+        reference = self._model(model_reference)
+        digest = manifest_digest or _digest_file(self.models, reference).read_text()
+        make_empty(folder)
+        source = self.models / reference.removeprefix("models:/")
+        if source.is_dir():
+            shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
+        try:
+            verify(folder, digest, model_reference)
+        except DataError:
+            shutil.rmtree(folder)
+            raise
+        return folder / MODEL_FOLDER
+
+    def _model(self, reference: str) -> str:
+        """The ``models:/m-…`` that a reference means."""
+        named = parse_reference(reference)
+        if named.model_id and _digest_file(self.models, reference).is_file():
+            return reference
+        version = self.resolve(named.name, named.alias_or_number) if named.name else None
+        if version is None:
+            raise StoreError(
+                f"model {reference}", "memory", "there is none", "name one of the versions"
+            )
+        return version.model_reference
+
+
+def _digest_file(models: Path, reference: str) -> Path:
+    return models / f"{reference.removeprefix('models:/')}.sha256"
+
+
+def _keep(folder: Path, models: Path) -> str:
+    """Copy a model in, its manifest with it; return its reference."""
+    files = files_in(folder, str(folder), MODEL_FOLDER)
+    reference = f"models:/m-{uuid4().hex}"
+    kept = models / reference.removeprefix("models:/")
+    shutil.copytree(folder, kept / MODEL_FOLDER)
+    _digest_file(models, reference).write_text(write_manifest(files, kept / MANIFEST_FILE))
+    return reference
+
+
+if TYPE_CHECKING:
+    _ledger: type[Ledger] = MemoryLedger
+    _registry: type[Registry] = MemoryRegistry

@@ -1,0 +1,129 @@
+"""Every reason not to start, found before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from embedsweep.core.dataset import Dataset, unfit
+from embedsweep.core.errors import Fault, UsageError
+from embedsweep.core.experiment import Experiment
+from embedsweep.core.recipe import LocalRecipe, Loss
+from embedsweep.core.space import Arm
+from embedsweep.evaluation import measures_of
+
+MODEL_BYTES = 100_000_000
+"""Room reckoned for one kept model of the size of the embedded default, in bytes."""
+
+
+@dataclass(frozen=True)
+class _Lowest:
+    """Answers the search space with the least of every domain, and one loss."""
+
+    loss: Loss
+
+    def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float:
+        if name.endswith(".loss"):
+            return self.loss.value
+        return min(options) if all(isinstance(option, int) for option in options) else options[0]
+
+    def uniform(self, name: str, low: float, high: float, *, log: bool) -> float:
+        del name, high, log
+        return low
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        del name, high, log
+        return low
+
+
+def preflight(
+    experiment: Experiment, dataset: Dataset, base_digest: Callable[[str], str], home: Path
+) -> None:
+    """Refuse what cannot work. Loads no model.
+
+    Args:
+        experiment: What is to be run.
+        dataset: Its data.
+        base_digest: Finds a base model, or raises a `UserError`.
+        home: A folder on the disk that will hold the models.
+
+    Raises:
+        UsageError: With every fault: losses the data cannot feed, measures it cannot give, disk
+            that does not suffice. A base model that cannot be had raises on its own.
+    """
+    faults = [
+        *_unfit_losses(experiment, dataset),
+        *_unknown_measures(experiment, dataset),
+        *_too_little_disk(experiment, home),
+    ]
+    if faults:
+        raise UsageError.of(faults)
+    for name in experiment.base_models:
+        base_digest(name)
+
+
+def _unfit_losses(experiment: Experiment, dataset: Dataset) -> list[Fault]:
+    faults = []
+    for arm in experiment.space.arms:
+        for loss in arm.losses():
+            reason = unfit(_lowest(arm, loss, experiment.space.seed), dataset.train)
+            if reason is not None:
+                faults.append(
+                    Fault(
+                        f"loss {loss.value!r}",
+                        f"{experiment.path} (arm {arm.name})",
+                        reason,
+                        "take it out of the arm, or give data that feeds it",
+                    )
+                )
+    return faults
+
+
+def _lowest(arm: Arm, loss: Loss, seed: int) -> LocalRecipe:
+    recipe = arm.draw(_Lowest(loss), seed)
+    if not isinstance(recipe, LocalRecipe):
+        raise TypeError(f"arm {arm.name} draws {recipe.kind} recipes")
+    return replace(recipe, loss=loss)
+
+
+def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
+    given = measures_of(dataset.valid, experiment.objective)
+    listed = ", ".join(map(str, given))
+    return [
+        Fault(
+            f"measure {str(measure)!r}",
+            str(experiment.path),
+            f"this data does not give it; what is measured on it: {listed}",
+            "choose one of those",
+        )
+        for measure in (experiment.objective, *experiment.policy.guards)
+        if measure not in given
+    ]
+
+
+def _too_little_disk(experiment: Experiment, home: Path) -> list[Fault]:
+    needed = MODEL_BYTES * (experiment.trials + len(experiment.base_models))
+    free = shutil.disk_usage(home).free
+    allowed = experiment.budget.disk_gb
+    if allowed is not None and needed > allowed * 1e9:
+        return [
+            Fault(
+                f"budget.disk_gb {allowed:g}",
+                str(experiment.path),
+                f"{experiment.trials} trials keep about {needed / 1e9:.1f} GB of models",
+                "raise the budget or lower search.trials",
+            )
+        ]
+    if needed > free:
+        return [
+            Fault(
+                "disk space",
+                str(home),
+                f"{free / 1e9:.1f} GB are free, {experiment.trials} trials keep about "
+                f"{needed / 1e9:.1f} GB of models",
+                "free some, or set EMBEDSWEEP_HOME to a larger disk",
+            )
+        ]
+    return []

@@ -1,0 +1,81 @@
+"""What a story needs of the world, passed in by the wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+
+from embedsweep.core.errors import UsageError
+from embedsweep.core.ports import Backend, Ledger, Registry
+from embedsweep.core.recipe import Recipe
+
+
+class Progress(Protocol):
+    """Shows how far a sweep is."""
+
+    def sweep(self, done: int, total: int, best: float | None) -> None:
+        """So many of all trials have ended; the best objective so far."""
+        ...
+
+    def trial(self, label: str, done: int, total: int) -> None:
+        """The running trial has done so many of its steps."""
+        ...
+
+    def say(self, line: str) -> None:
+        """A line that stays on the screen."""
+        ...
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def sweep(self, done: int, total: int, best: float | None) -> None:
+        del done, total, best
+
+    def trial(self, label: str, done: int, total: int) -> None:
+        del label, done, total
+
+    def say(self, line: str) -> None:
+        del line
+
+
+OpenStudy = Callable[
+    [str, optuna.samplers.BaseSampler, optuna.pruners.BasePruner], optuna.study.Study
+]
+
+
+@dataclass(frozen=True)
+class Services:
+    """The ports' implementations of one call.
+
+    Attributes:
+        ledger: Where trials are recorded.
+        registry: Where models are promoted.
+        backends: By recipe kind.
+        open_study: Opens the Optuna study of a name, made if absent, maximising.
+        work: A folder for models on their way; emptied by whoever fills it.
+        progress: Where progress is shown.
+    """
+
+    ledger: Ledger
+    registry: Registry
+    backends: Mapping[str, Backend]
+    open_study: OpenStudy
+    work: Path
+    progress: Progress
+
+    def backend(self, recipe: Recipe) -> Backend:
+        """The backend of a recipe; baselines of untuned models belong to the local one."""
+        kind = "local" if recipe.kind == "baseline" else recipe.kind
+        if kind not in self.backends:
+            raise UsageError(
+                f"backend {kind!r}",
+                "this installation",
+                f"it has {', '.join(sorted(self.backends))}",
+                "choose one of those",
+            )
+        return self.backends[kind]

@@ -1,0 +1,149 @@
+"""Optuna, behind ask and tell: which recipe to try next, and what it was worth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
+
+from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
+from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.recipe import Recipe
+from embedsweep.core.space import SearchSpace
+from embedsweep.workflows.services import OpenStudy
+
+STARTUP_TRIALS = 5
+"""Trials drawn at random before a model of the space is worth consulting."""
+
+NUMBER = "embedsweep_number"
+"""User attribute: the number under which the ledger knows the trial."""
+
+
+class OptunaSuggest:
+    """Answers the search space from an Optuna trial; fulfils `core.ports.Suggest`."""
+
+    def __init__(self, trial: optuna.trial.Trial) -> None:
+        self._trial = trial
+
+    def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float:
+        chosen = self._trial.suggest_categorical(name, list(options))
+        return next(option for option in options if option == chosen)
+
+    def uniform(self, name: str, low: float, high: float, *, log: bool) -> float:
+        return self._trial.suggest_float(name, low, high, log=log)
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        return self._trial.suggest_int(name, low, high, log=log)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A recipe to try, and the open Optuna trial behind it."""
+
+    trial: optuna.trial.Trial
+    arm: str
+    recipe: Recipe
+
+
+class Proposals:
+    """The study of one sweep. One coordinator asks and tells."""
+
+    def __init__(self, study: optuna.study.Study, space: SearchSpace) -> None:
+        self._study = study
+        self._space = space
+
+    @classmethod
+    def open(cls, experiment: Experiment, name: str, open_study: OpenStudy) -> Proposals:
+        """The study of a sweep, with the experiment's sampler and pruner.
+
+        The sampler's seed depends on how many trials there are already, so that a sweep taken
+        up again does not propose its first recipes a second time.
+        """
+        study = open_study(name, _sampler(experiment, 0), _pruner(experiment))
+        study.sampler = _sampler(experiment, len(study.get_trials(deepcopy=False)))
+        if experiment.sampler is Sampler.GRID and not study.get_trials(deepcopy=False):
+            for assignment in experiment.space.assignments():
+                study.enqueue_trial(assignment)
+        return cls(study, experiment.space)
+
+    def settle(self, scores: Mapping[int, float | None]) -> None:
+        """Close what a dead coordinator left open.
+
+        Args:
+            scores: Objective by number of the trials the ledger has; None for those without.
+                A trial recorded there is told; any other is proposed again.
+        """
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            number = trial.user_attrs.get(NUMBER)
+            if isinstance(number, int) and number in scores:
+                self._tell(trial.number, scores[number])
+            else:
+                self._tell(trial.number, None)
+                if trial.params:
+                    self._study.enqueue_trial(trial.params)
+
+    def ask(self) -> Proposal:
+        trial = self._study.ask()
+        arm, recipe = self._space.draw(OptunaSuggest(trial))
+        return Proposal(trial, arm, recipe)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a finite space has been tried whole."""
+        if self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return False
+        size = self._space.size()
+        ended = self._study.get_trials(
+            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        )
+        distinct = {tuple(sorted(trial.params.items())) for trial in ended if trial.params}
+        return size is not None and len(distinct) >= size
+
+    def tell(self, proposal: Proposal, score: float | None) -> None:
+        """The objective reached, or None for a failure: a failure is never a score."""
+        self._tell(proposal.trial.number, score)
+
+    def tell_pruned(self, proposal: Proposal) -> None:
+        self._study.tell(proposal.trial, state=TrialState.PRUNED, skip_if_finished=True)
+
+    def retry(self, proposal: Proposal) -> None:
+        """Give an interrupted recipe back, to be proposed first next time."""
+        self._tell(proposal.trial.number, None)
+        self._study.enqueue_trial(proposal.trial.params)
+
+    def _tell(self, number: int, score: float | None) -> None:
+        if score is None:
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self._study.tell(number, score, skip_if_finished=True)
+
+
+def _sampler(experiment: Experiment, trials: int) -> optuna.samplers.BaseSampler:
+    seed = int(fingerprint(experiment.space.seed, trials)[:8], 16)
+    startup = min(STARTUP_TRIALS, max(2, experiment.trials // 3))
+    match experiment.sampler:
+        case Sampler.TPE:
+            with warnings.catch_warnings():
+                # Conditional knobs need the grouped form, which Optuna still calls experimental.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=startup, multivariate=True, group=True
+                )
+        case Sampler.GP:
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+        case Sampler.RANDOM | Sampler.GRID:
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(experiment: Experiment) -> optuna.pruners.BasePruner:
+    match experiment.pruner:
+        case PrunerKind.NONE:
+            return optuna.pruners.NopPruner()
+        case PrunerKind.MEDIAN:
+            return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
+        case PrunerKind.HYPERBAND:
+            return optuna.pruners.HyperbandPruner()

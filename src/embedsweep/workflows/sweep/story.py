@@ -1,0 +1,278 @@
+"""The story of a sweep, from an experiment to a full ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from embedsweep.core.dataset import Dataset
+from embedsweep.core.errors import UsageError
+from embedsweep.core.experiment import Experiment
+from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
+from embedsweep.core.recipe import BaselineRecipe, LocalRecipe, Recipe, recipe_fingerprint
+from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
+from embedsweep.workflows.services import Services
+from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals
+from embedsweep.workflows.sweep.run_trial import TrialRunner
+
+REPEATS_IN_A_ROW = 50
+"""So many proposals of recipes already tried, one after another, end a sweep: nothing is left."""
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How this call runs the sweep.
+
+    Attributes:
+        trials: How many trials the sweep shall have in all; None for the experiment's number.
+        new_study: Begin anew even if the experiment has a sweep already.
+    """
+
+    trials: int | None = None
+    new_study: bool = False
+
+
+def run_sweep(
+    experiment: Experiment,
+    dataset: Dataset,
+    services: Services,
+    options: SweepOptions = SweepOptions(),
+) -> OpenSweep:
+    """Begin the experiment's sweep, or go on where it stopped, until its trials are done.
+
+    Raises:
+        UsageError: The experiment changed since its sweep began.
+        KeyboardInterrupt: Goes through; what was done stays, the trial at hand is run again.
+    """
+    bases = {name: services.backends["local"].base_digest(name) for name in experiment.base_models}
+    sweep = _open(experiment, dataset, services, bases, new=options.new_study)
+    coordinator = _Coordinator(experiment, dataset, services, sweep, bases)
+    status = "FAILED"
+    try:
+        coordinator.run(options.trials or experiment.trials)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        services.ledger.end(sweep, status, coordinator.summary())
+    return sweep
+
+
+def _open(
+    experiment: Experiment,
+    dataset: Dataset,
+    services: Services,
+    bases: dict[str, str],
+    *,
+    new: bool,
+) -> OpenSweep:
+    identity = {
+        "objective": str(experiment.objective),
+        "space": experiment.space.as_dict(),
+        "data": {split.value: digest for split, digest in dataset.digests.items()},
+        "base_models": bases,
+    }
+    digest = fingerprint(identity)
+    known = services.ledger.latest(experiment.name)
+    if known is None or new:
+        return services.ledger.begin(
+            Sweep(
+                name=experiment.name,
+                objective=str(experiment.objective),
+                identity=identity,
+                digest=digest,
+                dataset=dataset,
+                experiment_file=experiment.text,
+            )
+        )
+    if known.digest != digest:
+        raise _changed(experiment, known, identity)
+    reaped = services.ledger.resume(known)
+    if reaped:
+        numbers = ", ".join(map(str, reaped))
+        services.progress.say(f"trial {numbers} was interrupted and is run again")
+    return known
+
+
+def _changed(
+    experiment: Experiment, known: OpenSweep, identity: Mapping[str, object]
+) -> UsageError:
+    changes = [
+        f"{name} was {_short(known.identity.get(name))}, is {_short(value)}"
+        for name, value in identity.items()
+        if known.identity.get(name) != value
+    ]
+    return UsageError(
+        f"experiment {experiment.name!r}",
+        str(experiment.path),
+        f"it changed since its sweep began: {'; '.join(changes)}",
+        "pass --new-study to begin another sweep, or undo the change",
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{fingerprint(value)[:12]}…"
+
+
+class _Coordinator:
+    """Runs what is missing of a sweep, one trial after another."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        services: Services,
+        sweep: OpenSweep,
+        bases: dict[str, str],
+    ) -> None:
+        self._experiment = experiment
+        self._dataset = dataset
+        self._services = services
+        self._sweep = sweep
+        self._bases = bases
+        self._runner = TrialRunner(services, sweep, dataset, experiment.objective)
+        self._trials: dict[tuple[Role, int], Trial] = {
+            (trial.role, trial.number): trial for trial in services.ledger.trials(sweep)
+        }
+
+    def run(self, wanted: int) -> None:
+        began = time.monotonic()
+        for start in self._missing_baselines():
+            self._keep(self._runner.run(start))
+        proposals = Proposals.open(
+            self._experiment, f"{self._sweep.name}/{self._sweep.run_id}", self._services.open_study
+        )
+        proposals.settle({trial.number: self._score(trial) for trial in self._drawn()})
+        self._show(wanted)
+        repeats = 0
+        while len(self._drawn()) < wanted and repeats < REPEATS_IN_A_ROW:
+            if self._out_of_time(began):
+                self._services.progress.say("the budget's minutes are spent; no new trial begins")
+                return
+            if proposals.exhausted:
+                self._services.progress.say("every recipe of the space has been tried")
+                return
+            repeats = 0 if self._try(proposals) else repeats + 1
+            self._show(wanted)
+
+    def summary(self) -> dict[str, float]:
+        """Numbers for the sweep's own run."""
+        best = self._best()
+        score = self._score(best) if best else None
+        counts = {
+            f"trials/{state}": float(sum(trial.state == state for trial in self._drawn()))
+            for state in ("completed", "pruned", "failed")
+        }
+        if best is None or score is None:
+            return counts
+        return {**counts, self._experiment.objective.key("best/valid"): score}
+
+    def _missing_baselines(self) -> Iterator[TrialStart]:
+        known = {trial.fingerprint for trial in self._trials.values()}
+        for number, recipe in enumerate(self._baselines()):
+            identity = self._fingerprint(recipe)
+            if identity not in known:
+                yield TrialStart(number, Role.BASELINE, Role.BASELINE.value, recipe, identity)
+
+    def _baselines(self) -> list[BaselineRecipe]:
+        recipes = [
+            BaselineRecipe(method="untuned", base_model=name)
+            for name in self._experiment.base_models
+        ]
+        retrieval = self._dataset.valid.retrieval
+        if retrieval is not None and not retrieval.leave_one_out:
+            recipes.append(BaselineRecipe(method="bm25"))
+        return recipes
+
+    def _try(self, proposals: Proposals) -> bool:
+        """Ask for a recipe and see it through; False if it had been tried in this sweep."""
+        proposal = proposals.ask()
+        identity = self._fingerprint(proposal.recipe)
+        for trial in self._drawn():
+            if trial.fingerprint == identity:
+                proposals.tell(proposal, self._score(trial))
+                return False
+        number = len(self._drawn())
+        proposal.trial.set_user_attr(NUMBER, number)
+        start = TrialStart(number, Role.TRIAL, proposal.arm, proposal.recipe, identity)
+        try:
+            trial = self._reused(start) or self._run(start, proposal)
+        except BaseException:
+            proposals.retry(proposal)
+            raise
+        self._keep(trial)
+        if isinstance(trial.outcome, Pruned):
+            proposals.tell_pruned(proposal)
+        else:
+            proposals.tell(proposal, self._score(trial))
+        return True
+
+    def _run(self, start: TrialStart, proposal: Proposal) -> Trial:
+        def keeps_up(epoch: int, value: float) -> bool:
+            proposal.trial.report(value, epoch)
+            return not proposal.trial.should_prune()
+
+        return self._runner.run(start, keeps_up)
+
+    def _reused(self, start: TrialStart) -> Trial | None:
+        """The result of an equal trial of an earlier sweep, recorded here without running."""
+        ledger = self._services.ledger
+        known = ledger.find(self._sweep.name, start.fingerprint)
+        if known is None:
+            return None
+        run_id = ledger.start(self._sweep, self._dataset, start)
+        return ledger.finish(run_id, start, TrialEnd(Completed(), seconds=0.0, reused=known))
+
+    def _fingerprint(self, recipe: Recipe) -> str:
+        data = self._dataset.fingerprint
+        if isinstance(recipe, LocalRecipe):
+            return recipe_fingerprint(recipe, data, self._bases[recipe.base_model])
+        if recipe.base_model is None:
+            return recipe_fingerprint(recipe, data)
+        return recipe_fingerprint(recipe, data, self._bases[recipe.base_model])
+
+    def _drawn(self) -> list[Trial]:
+        return [trial for trial in self._trials.values() if trial.role is Role.TRIAL]
+
+    def _best(self) -> Trial | None:
+        return best_trial(list(self._trials.values()), self._experiment.objective)
+
+    def _score(self, trial: Trial) -> float | None:
+        return trial.score(self._experiment.objective)
+
+    def _keep(self, trial: Trial) -> None:
+        self._trials[trial.role, trial.number] = trial
+        self._services.progress.say(_line(trial, self._score(trial), self._experiment))
+
+    def _show(self, wanted: int) -> None:
+        best = self._best()
+        score = self._score(best) if best else None
+        self._services.progress.sweep(len(self._drawn()), wanted, score)
+
+    def _out_of_time(self, began: float) -> bool:
+        minutes = self._experiment.budget.minutes
+        return minutes is not None and time.monotonic() - began > minutes * 60
+
+
+def _line(trial: Trial, score: float | None, experiment: Experiment) -> str:
+    """One line about an ended trial."""
+    if isinstance(trial.recipe, LocalRecipe):
+        recipe = trial.recipe
+        what = (
+            f"{recipe.loss.value}, {recipe.epochs} epochs, "
+            f"lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}"
+        )
+    else:
+        what = " ".join(filter(None, (trial.recipe.method, trial.recipe.base_model)))
+    result = f"{experiment.objective} {score:.4f}" if score is not None else _without(trial)
+    reused = " (reused)" if trial.reused_from else ""
+    return f"{trial.role.value} {trial.number}: {result} in {trial.seconds:.0f} s, {what}{reused}"
+
+
+def _without(trial: Trial) -> str:
+    failure = trial.as_dict()["failure"]
+    return f"failed ({failure['kind']}: {failure['message']})" if failure else trial.state

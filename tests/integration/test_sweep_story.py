@@ -1,0 +1,281 @@
+"""The sweep's story on a quick backend: continue, reuse, fail, prune, promote, roll back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from embedsweep.core.errors import Refusal, UsageError
+from embedsweep.core.experiment import Budget, DataSpec, Experiment, PrunerKind, Sampler
+from embedsweep.core.promotion import PromotionPolicy, Verdict
+from embedsweep.core.recipe import LocalRecipe
+from embedsweep.core.report import Measure
+from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
+from embedsweep.core.trial import Role, Trial
+from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
+from embedsweep.stores.study import open_study
+from embedsweep.workflows.compare import leaderboard
+from embedsweep.workflows.promote import history, promote, rollback
+from embedsweep.workflows.services import Services, Silent
+from embedsweep.workflows.sweep import SweepOptions, run_sweep
+from tests.integration.table_backend import TableBackend, table_dataset
+
+MRR = Measure("mrr", 10)
+DATASET = table_dataset()
+
+
+def experiment(**changes: object) -> Experiment:
+    knobs = {
+        "base_model": Choice(("table",)),
+        "loss": Choice(("multiple_negatives_ranking", "cosent")),
+        "epochs": Integers(1, 3),
+        "learning_rate": Uniform(1e-5, 1e-3, log=True),
+        "batch_size": Choice((8,)),
+    }
+    plain = Experiment(
+        name="topics",
+        path=Path("topics.yaml"),
+        text="name: topics\n",
+        data=DataSpec("topics", builtin="memory"),
+        objective=MRR,
+        space=SearchSpace((Arm("local", "local", knobs),), seed=7),
+        trials=6,
+        model="topics",
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def backend() -> TableBackend:
+    return TableBackend()
+
+
+@pytest.fixture
+def services(tmp_path: Path, backend: TableBackend) -> Services:
+    models, work = tmp_path / "models", tmp_path / "work"
+    models.mkdir()
+    work.mkdir()
+    return Services(
+        ledger=MemoryLedger(models),
+        registry=MemoryRegistry(models),
+        backends={"local": backend},
+        open_study=partial(open_study, f"sqlite:///{tmp_path}/study.db"),
+        work=work,
+        progress=Silent(),
+    )
+
+
+def drawn(services: Services, name: str = "topics") -> list[Trial]:
+    sweep = services.ledger.latest(name)
+    assert sweep is not None
+    return [trial for trial in services.ledger.trials(sweep) if trial.role is Role.TRIAL]
+
+
+def statuses(services: Services) -> list[str]:
+    assert isinstance(services.ledger, MemoryLedger)
+    return list(services.ledger.status.values())
+
+
+def test_baselines_come_first_and_trials_are_counted(
+    services: Services, backend: TableBackend
+) -> None:
+    sweep = run_sweep(experiment(), DATASET, services)
+    trials = services.ledger.trials(sweep)
+    methods = [trial.as_dict()["recipe"].get("method") for trial in trials[:2]]
+    assert methods == ["untuned", "bm25"]
+    assert [trial.number for trial in trials[2:]] == list(range(6))
+    assert len(backend.trained) == 6
+    assert set(statuses(services)) == {"FINISHED"}
+    assert not list(services.work.iterdir())
+
+
+def test_a_finished_sweep_does_nothing_and_a_longer_one_goes_on(
+    services: Services, backend: TableBackend
+) -> None:
+    run_sweep(experiment(), DATASET, services)
+    first = [trial.run_id for trial in drawn(services)]
+    run_sweep(experiment(), DATASET, services)
+    assert len(backend.trained) == 6
+    run_sweep(experiment(trials=9), DATASET, services)
+    assert len(backend.trained) == 9
+    assert [trial.run_id for trial in drawn(services)][:6] == first
+    assert len({trial.fingerprint for trial in drawn(services)}) == 9
+
+
+def test_an_interrupted_trial_is_run_again_with_its_own_recipe(
+    services: Services, backend: TableBackend
+) -> None:
+    asked: list[LocalRecipe] = []
+
+    def interrupt_the_fourth(recipe: LocalRecipe) -> None:
+        asked.append(recipe)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+
+    backend.before_training = interrupt_the_fourth
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(experiment(), DATASET, services)
+    assert len(drawn(services)) == 3
+    assert sorted(statuses(services)).count("KILLED") == 2  # the trial and the sweep
+    run_sweep(experiment(), DATASET, services)
+    assert [trial.number for trial in drawn(services)] == list(range(6))
+    assert backend.trained[3] == asked[3]
+    assert len(backend.trained) == len(set(backend.trained)) == 6
+    assert "RUNNING" not in statuses(services)
+
+
+def test_a_failure_is_recorded_with_its_reason_and_the_sweep_goes_on(
+    services: Services, backend: TableBackend
+) -> None:
+    calls = iter(range(100))
+
+    def fail_the_second(recipe: LocalRecipe) -> None:
+        if next(calls) == 1:
+            raise RuntimeError("the disk of the accelerator caught fire")
+
+    backend.before_training = fail_the_second
+    run_sweep(experiment(), DATASET, services)
+    trials = drawn(services)
+    assert [trial.state for trial in trials].count("failed") == 1
+    assert trials[1].as_dict()["failure"] == {
+        "kind": "RuntimeError",
+        "message": "the disk of the accelerator caught fire",
+    }
+    assert trials[1].metrics == {}
+    assert len(trials) == 6
+    board = leaderboard(services.ledger, "topics")
+    assert board.best is not None
+    assert board.trials[-1].number == 1
+
+
+def test_a_collapsed_model_is_a_failure_and_never_the_best(
+    services: Services, backend: TableBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def constant(self: object, texts: list[str], role: object = None) -> object:
+        import numpy as np
+
+        return np.ones((len(texts), 16), dtype=np.float32) / 4
+
+    monkeypatch.setattr("tests.integration.table_backend.TableEmbedder.embed", constant)
+    run_sweep(experiment(trials=2), DATASET, services)
+    trials = drawn(services)
+    assert {trial.state for trial in trials} == {"failed"}
+    assert {trial.as_dict()["failure"]["kind"] for trial in trials} == {"collapsed"}
+    with pytest.raises(Refusal, match="no trial has a score"):
+        promote(experiment(), DATASET, services)
+
+
+def test_a_grid_is_tried_whole_and_once(services: Services, backend: TableBackend) -> None:
+    knobs = {
+        **experiment().space.arms[0].knobs,
+        "learning_rate": Choice((1e-5, 1e-4)),
+        "epochs": Choice((1, 2)),
+    }
+    space = SearchSpace((Arm("local", "local", knobs),), seed=7)
+    run_sweep(experiment(space=space, sampler=Sampler.GRID, trials=50), DATASET, services)
+    assert len(backend.trained) == len(set(backend.trained)) == 8
+
+
+@pytest.mark.parametrize("sampler", [Sampler.TPE, Sampler.RANDOM])
+def test_a_small_space_ends_when_it_is_exhausted(
+    sampler: Sampler, services: Services, backend: TableBackend
+) -> None:
+    knobs = {
+        **experiment().space.arms[0].knobs,
+        "learning_rate": Choice((1e-5, 1e-4)),
+        "epochs": Choice((1,)),
+    }
+    space = SearchSpace((Arm("local", "local", knobs),), seed=7)
+    run_sweep(experiment(space=space, sampler=sampler, trials=50), DATASET, services)
+    assert len(backend.trained) == 4
+
+
+def test_a_new_study_reuses_the_results_of_the_old_one(
+    services: Services, backend: TableBackend
+) -> None:
+    knobs = {**experiment().space.arms[0].knobs, "learning_rate": Choice((1e-5, 1e-4))}
+    space = SearchSpace((Arm("local", "local", knobs),), seed=7)
+    small = experiment(space=space, sampler=Sampler.GRID, trials=12)
+    run_sweep(small, DATASET, services)
+    assert len(backend.trained) == 12
+    run_sweep(small, DATASET, services, SweepOptions(new_study=True))
+    assert len(backend.trained) == 12
+    assert all(trial.reused_from for trial in drawn(services))
+    assert leaderboard(services.ledger, "topics").best is not None
+
+
+def test_the_pruner_stops_what_falls_behind(services: Services, backend: TableBackend) -> None:
+    long = {**experiment().space.arms[0].knobs, "epochs": Choice((6,))}
+    space = SearchSpace((Arm("local", "local", long),), seed=7)
+    run_sweep(experiment(space=space, pruner=PrunerKind.MEDIAN, trials=12), DATASET, services)
+    states = [trial.state for trial in drawn(services)]
+    assert states.count("pruned") >= 2
+    assert len(backend.trained) == states.count("completed")
+    assert len(states) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"objective": Measure("ndcg", 5)}, "objective was mrr@10, is ndcg@5"), ({}, "space was")],
+)
+def test_a_changed_experiment_is_refused_unless_a_new_study_is_asked_for(
+    change: dict[str, object], word: str, services: Services
+) -> None:
+    run_sweep(experiment(trials=1), DATASET, services)
+    if not change:
+        change = {"space": replace(experiment().space, seed=8)}
+    with pytest.raises(UsageError, match=word):
+        run_sweep(experiment(trials=1, **change), DATASET, services)
+    run_sweep(experiment(trials=1, **change), DATASET, services, SweepOptions(new_study=True))
+
+
+def test_no_trial_begins_when_the_minutes_are_spent(
+    services: Services, backend: TableBackend
+) -> None:
+    run_sweep(experiment(budget=Budget(minutes=1e-9)), DATASET, services)
+    assert backend.trained == []
+
+
+def test_promotion_history_and_rollback(services: Services) -> None:
+    run_sweep(experiment(trials=8), DATASET, services)
+    promotion = promote(experiment(), DATASET, services)
+    decision = promotion.decision
+    assert decision.verdict is Verdict.PROMOTED
+    assert (decision.previous_version, decision.version, decision.champion_version) == (1, 2, 2)
+    again = promote(experiment(), DATASET, services)
+    assert again.recorded
+    assert again.decision == decision
+    back = rollback(services.registry, "topics")
+    assert back.champion_version == 1
+    rows = history(services.registry, "topics")
+    assert [row["verdict"] for row in rows] == ["promoted", "rolled back"]
+    champion = services.registry.resolve("topics")
+    assert champion is not None
+    assert champion.number == 1
+    with pytest.raises(UsageError, match="models there are: topics"):
+        rollback(services.registry, "nobody")
+
+
+def test_what_does_not_beat_the_untuned_model_becomes_challenger(services: Services) -> None:
+    strict = experiment(policy=PromotionPolicy(min_gain=0.99))
+    run_sweep(strict, DATASET, services)
+    decision = promote(strict, DATASET, services).decision
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    champion = services.registry.resolve("topics")
+    challenger = services.registry.resolve("topics", "challenger")
+    assert champion is not None
+    assert challenger is not None
+    assert (champion.number, challenger.number, decision.champion_version) == (1, 2, 1)
+    with pytest.raises(Refusal, match="first champion"):
+        rollback(services.registry, "topics")
+
+
+def test_too_small_a_test_split_gives_no_verdict(services: Services) -> None:
+    small = table_dataset(test_queries=20)
+    run_sweep(experiment(), small, services)
+    decision = promote(experiment(), small, services).decision
+    assert decision.verdict is Verdict.REFUSED
+    assert "at least 30" in decision.reasons[0]

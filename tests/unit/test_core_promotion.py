@@ -1,0 +1,146 @@
+"""Measures, verdicts and the choice of the best."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from embedsweep.core.errors import DataError, Fault
+from embedsweep.core.promotion import Comparison, Decision, PromotionPolicy, Verdict
+from embedsweep.core.recipe import BaselineRecipe
+from embedsweep.core.report import Measure, Report
+from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Role, Trial, best_trial
+
+NDCG = Measure("ndcg", 10)
+GOOD = Comparison(
+    measure=NDCG,
+    candidate=0.55,
+    rival=0.50,
+    gain=0.05,
+    interval=(0.03, 0.07),
+    p_value=0.001,
+    n=200,
+    units=200,
+    wins=90,
+    ties=60,
+    losses=50,
+    smallest_detectable=0.02,
+    guards={Measure("accuracy"): -0.002},
+)
+POLICY = PromotionPolicy(confidence=0.95, guards={Measure("accuracy"): -0.01})
+
+
+@pytest.mark.parametrize("text", ["ndcg@10", "mrr@1", "map", "accuracy", "knn_macro_f1"])
+def test_a_measure_prints_as_it_was_read(text: str) -> None:
+    measure = Measure.parse(text)
+    assert str(measure) == text
+    assert Measure.parse(measure.key("valid").removeprefix("valid/")) == measure
+    assert "@" not in measure.key("valid")
+
+
+@pytest.mark.parametrize(
+    "text", ["ndcg", "ndcg@0", "ndcg@abc", "accuracy@3", "bleu", "", "ndcg@-1"]
+)
+def test_what_is_no_measure_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(ValueError, match=r"known are ndcg@k.*spearman"):
+        Measure.parse(text)
+
+
+def test_evidence_promotes() -> None:
+    assert POLICY.decide(GOOD)[0] is Verdict.PROMOTED
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "reason"),
+    [
+        ({"p_value": 0.06}, Verdict.INCONCLUSIVE, "p = 0.06"),
+        ({"interval": (-0.001, 0.07)}, Verdict.INCONCLUSIVE, "interval begins"),
+        ({"guards": {Measure("accuracy"): -0.02}}, Verdict.REFUSED, "the guard allows -0.0100"),
+        ({"units": 29}, Verdict.REFUSED, "at least 30"),
+    ],
+)
+def test_each_rule_can_withhold_promotion(
+    change: dict[str, object], verdict: Verdict, reason: str
+) -> None:
+    found, reasons = POLICY.decide(replace(GOOD, **change))  # type: ignore[arg-type]
+    assert found is verdict
+    assert any(reason in line for line in reasons)
+
+
+def test_a_minimum_gain_must_lie_below_the_interval() -> None:
+    assert PromotionPolicy(min_gain=0.02).decide(GOOD)[0] is Verdict.PROMOTED
+    assert PromotionPolicy(min_gain=0.03).decide(GOOD)[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_decision_comes_back_from_json() -> None:
+    decision = Decision(
+        verdict=Verdict.PROMOTED,
+        model="m",
+        version=2,
+        previous_version=1,
+        champion_version=2,
+        comparison=GOOD,
+        trials_tried=12,
+        look=1,
+        reasons=("because",),
+        candidate_run="a",
+        rival_run="b",
+        candidate_fingerprint="c",
+        rival_fingerprint="d",
+        benchmark="e",
+        at="2026-01-01T00:00:00+00:00",
+        by="someone",
+    )
+    again = Decision.from_dict(json.loads(json.dumps(decision.as_dict())))
+    assert again == decision
+
+
+def test_a_report_comes_back_from_json() -> None:
+    report = Report("b", "valid", {NDCG: 0.5}, {NDCG: {"q": 0.5}}, {"q": "g"}, {"x": {"f1": 1.0}})
+    assert Report.from_dict(json.loads(json.dumps(report.as_dict()))) == report
+    assert report.metrics() == {"valid/ndcg_at_10": 0.5}
+
+
+def trial(number: int, score: float, outcome: Outcome, reference: str | None = "m") -> Trial:
+    return Trial(
+        number=number,
+        role=Role.TRIAL,
+        arm="local",
+        recipe=BaselineRecipe(method="untuned", base_model="m"),
+        fingerprint=str(number),
+        outcome=outcome,
+        metrics={NDCG.key("valid"): score},
+        model_reference=reference,
+    )
+
+
+def test_the_best_is_a_completed_trial_with_a_model_and_the_earliest_of_equals() -> None:
+    trials = [
+        trial(0, 0.9, Failed("collapsed", "all alike")),
+        trial(1, 0.8, Pruned(1)),
+        trial(2, 0.7, Completed(), reference=None),
+        trial(4, 0.6, Completed()),
+        trial(3, 0.6, Completed()),
+    ]
+    best = best_trial(trials, NDCG)
+    assert best is not None
+    assert best.number == 3
+    assert best_trial(trials, NDCG, Role.BASELINE) is None
+    assert best_trial(trials[:3], NDCG) is None
+
+
+def test_a_failure_has_no_score_and_says_why() -> None:
+    failed = trial(0, 0.9, Failed("collapsed", "all alike"))
+    assert failed.score(NDCG) is None
+    assert failed.as_dict()["failure"] == {"kind": "collapsed", "message": "all alike"}
+    assert failed.as_dict()["state"] == "failed"
+
+
+def test_twenty_faults_are_spelt_out_and_all_are_counted() -> None:
+    faults = [Fault("bad row", "train.jsonl", f"row {i}", "mend it", line=i) for i in range(25)]
+    text = str(DataError.of(faults, total=300))
+    assert text.count("error: bad row in train.jsonl:") == 20
+    assert "300 faults in all" in text
+    assert DataError.exit_code == 3

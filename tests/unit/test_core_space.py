@@ -1,0 +1,159 @@
+"""The search space draws whole recipes and nothing that hangs on another loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+
+from embedsweep.core.recipe import (
+    BaselineRecipe,
+    LocalRecipe,
+    Loss,
+    recipe_as_dict,
+    recipe_fingerprint,
+    recipe_from_dict,
+)
+from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
+
+
+class Dice:
+    """Answers a search space at random and keeps what it was asked."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+        self.asked: dict[str, str | int | float] = {}
+
+    def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float:
+        return self.asked.setdefault(name, self._random.choice(options))
+
+    def uniform(self, name: str, low: float, high: float, *, log: bool) -> float:
+        return float(self.asked.setdefault(name, self._random.uniform(low, high)))
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        return int(self.asked.setdefault(name, self._random.randint(low, high)))
+
+
+def arm(name: str = "local", **knobs: object) -> Arm:
+    domains = {
+        "base_model": Choice(("m",)),
+        "loss": Choice(("multiple_negatives_ranking", "triplet", "cosine_similarity")),
+        "epochs": Integers(1, 3),
+        "learning_rate": Choice((1e-5, 3e-5)),
+        "batch_size": Choice((16,)),
+        "scale": Choice((10.0, 20.0)),
+        "margin": Choice((0.2, 0.4, 0.6)),
+    }
+    return Arm(name, "local", {**domains, **knobs})  # type: ignore[dict-item]
+
+
+def test_loss_specific_knobs_are_drawn_only_with_their_loss() -> None:
+    space = SearchSpace((arm(),), seed=7)
+    seen = set()
+    for seed in range(60):
+        dice = Dice(seed)
+        name, recipe = space.draw(dice)
+        assert isinstance(recipe, LocalRecipe)
+        assert name == "local"
+        assert recipe.seed == 7
+        assert ("local.scale" in dice.asked) == (recipe.loss is Loss.MULTIPLE_NEGATIVES_RANKING)
+        assert ("local.margin" in dice.asked) == (recipe.loss is Loss.TRIPLET)
+        assert (recipe.margin is not None) == (recipe.loss is Loss.TRIPLET)
+        seen.add(recipe.loss)
+    assert len(seen) == 3
+
+
+def test_constants_are_not_asked_for() -> None:
+    dice = Dice(0)
+    SearchSpace((arm(),), seed=7).draw(dice)
+    assert "local.batch_size" not in dice.asked
+    assert "arm" not in dice.asked
+
+
+def test_arms_carry_their_name_into_their_knobs() -> None:
+    dice = Dice(1)
+    space = SearchSpace((arm("a"), arm("b")), seed=7)
+    name, _ = space.draw(dice)
+    assert dice.asked["arm"] == name
+    assert {key.split(".")[0] for key in dice.asked if "." in key} == {name}
+
+
+def test_a_finite_space_is_listed_whole() -> None:
+    space = SearchSpace((arm("a"), arm("b")), seed=7)
+    per_arm = 3 * 2 * 2 + 3 * 2 * 3 + 3 * 2
+    assert space.size() == 2 * per_arm
+    recipes = set()
+    for assignment in space.assignments():
+        given = Dice(0)
+        given.asked.update(assignment)
+        before = dict(given.asked)
+        name, recipe = space.draw(given)
+        assert given.asked == before  # the assignment answers every question
+        recipes.add((name, recipe))
+    assert len(recipes) == space.size()
+
+
+def test_a_space_with_a_real_number_has_no_size() -> None:
+    space = SearchSpace((arm(learning_rate=Uniform(1e-5, 1e-4, log=True)),), seed=7)
+    assert space.size() is None
+    with pytest.raises(ValueError, match="cannot be listed"):
+        list(space.assignments())
+
+
+def test_a_space_is_known_by_its_content() -> None:
+    same = [SearchSpace((arm(),), seed=7).fingerprint for _ in range(2)]
+    assert same[0] == same[1]
+    others = {
+        SearchSpace((arm(),), seed=8).fingerprint,
+        SearchSpace((arm("b"),), seed=7).fingerprint,
+        SearchSpace((arm(epochs=Integers(1, 4)),), seed=7).fingerprint,
+    }
+    assert len(others | {same[0]}) == 4
+
+
+RECIPE = LocalRecipe(
+    base_model="m",
+    loss=Loss.TRIPLET,
+    epochs=2,
+    learning_rate=2e-5,
+    batch_size=32,
+    seed=7,
+    margin=0.4,
+)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPE, BaselineRecipe(method="bm25"), BaselineRecipe(method="untuned", base_model="m")],
+)
+def test_a_recipe_comes_back_from_json(recipe: LocalRecipe | BaselineRecipe) -> None:
+    assert recipe_from_dict(json.loads(json.dumps(recipe_as_dict(recipe)))) == recipe
+
+
+@pytest.mark.parametrize("values", [{"kind": "other"}, {}, {**recipe_as_dict(RECIPE), "speed": 3}])
+def test_an_unknown_recipe_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"kind|unknown fields"):
+        recipe_from_dict(values)
+
+
+def test_a_recipes_identity_hangs_on_all_of_it_and_on_its_context() -> None:
+    marks = {
+        recipe_fingerprint(RECIPE, "data", "base"),
+        recipe_fingerprint(RECIPE, "data", "other base"),
+        recipe_fingerprint(RECIPE, "database", ""),
+        recipe_fingerprint(
+            recipe_from_dict({**recipe_as_dict(RECIPE), "margin": 0.41}), "data", "base"
+        ),
+    }
+    assert len(marks) == 4
+    assert recipe_fingerprint(RECIPE, "data", "base") in marks
+
+
+def test_knobs_default_to_their_loss() -> None:
+    plain = LocalRecipe(
+        base_model="m", loss=Loss.TRIPLET, epochs=1, learning_rate=1e-5, batch_size=8, seed=0
+    )
+    assert plain.knob("margin") == Loss.TRIPLET.knobs["margin"]
+    assert RECIPE.knob("margin") == 0.4
