@@ -120,6 +120,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
 _OPENER = """
 import sys
 from pathlib import Path
+from embedsweep.config import StoreLocations
 from embedsweep.stores.connection import open_client
 folder = Path(sys.argv[1])
 settings = StoreLocations(f"sqlite:///{folder / 'mlflow.db'}", "artifacts", "", folder)

@@ -52,7 +52,7 @@ def test_of_two_promoters_in_a_race_one_wins_each_round(stores):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
     promoters = [
-        context.Process(target=_promote, args=(settings, pair, barrier, results))
+        context.Process(target=_promote, args=(settings, pair, barrier, results), daemon=True)
         for pair in (versions[:2], versions[2:4])
     ]
     for promoter in promoters:

@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 import optuna
 import pytest
@@ -119,9 +120,10 @@ def postgresql(tmp_path_factory):
 
 @needs_driver
 def test_a_study_lives_in_postgresql_in_utc(postgresql):
-    study = _open(postgresql)
+    name = f"study-{uuid4()}"
+    study = _open(postgresql, name)
     study.tell(study.ask(), 0.5)
-    assert [trial.value for trial in _open(postgresql).trials] == [0.5]
+    assert [trial.value for trial in _open(postgresql, name).trials] == [0.5]
     with study._storage._backend.engine.connect() as connection:
         assert connection.exec_driver_sql("show timezone").scalar() == "UTC"
         assert connection.exec_driver_sql("show application_name").scalar() == "embedsweep"
@@ -129,7 +131,7 @@ def test_a_study_lives_in_postgresql_in_utc(postgresql):
 
 @needs_driver
 def test_a_session_that_the_server_closed_is_opened_again(postgresql):
-    study = _open(postgresql, "closed")
+    study = _open(postgresql, f"study-{uuid4()}")
     trial = study.ask()
     with study._storage._backend.engine.connect() as connection:
         connection.exec_driver_sql(
@@ -155,6 +157,7 @@ def test_a_wrong_password_is_told_and_not_shown(postgresql):
 _HOLDER = """
 import sys
 from pathlib import Path
+from uuid import uuid4
 from embedsweep.stores.locks import lock_sweep
 with lock_sweep(Path(sys.argv[1]), "support-search"):
     print("held", flush=True)

@@ -38,7 +38,7 @@ def bm25(query: str, document: str, documents: list[str]) -> float:
 
 
 def test_the_irrelevant_are_those_bm25_ranks_highest():
-    queries = {"q1": "where is the cat", "q2": "wheels of a bus", "q3": "a dog on a mat"}
+    queries = {"q1": "a cat sat on the log", "q2": "wheels of a bus", "q3": "a dog on a mat"}
     judgements = {"q1": {"cat": 2, "dog": 0}, "q2": {"bus": 1}, "q3": {"dog": 1, "cat": 1}}
     relevance, query_of = relevance_task(Split.VALID, task(queries, judgements))
     found: dict[str, dict[bool, list[str]]] = {}
@@ -51,6 +51,7 @@ def test_the_irrelevant_are_those_bm25_ranks_highest():
         others = [text for text in DOCUMENTS.values() if text not in relevant]
         others.sort(key=lambda other: -bm25(text, other, list(DOCUMENTS.values())))
         assert found[query][False] == others[: len(relevant)]
+    assert found["q1"][False] == [DOCUMENTS["dog"]]  # judged 0 is not relevant
     assert len(set(relevance.pairs)) == 8
     assert all(example.startswith("valid-") for example in relevance.pairs)
 

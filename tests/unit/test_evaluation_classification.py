@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -84,6 +85,18 @@ def test_scores_are_hits_and_misses_of_each_example():
     assert set(result.means) == {MACRO_F1, KNN_MACRO_F1}
     assert result.facts == {"probe_converged": 1.0}
     assert sum(row["support"] for row in result.per_class.values()) == len(task.texts)
+
+
+def test_neighbours_are_the_five_nearest_by_cosine():
+    task, result, fit_vectors, vectors = measured(spread=1.0)
+    nearest = np.argsort(-(vectors @ fit_vectors.T), axis=1)[:, :5]
+    votes = [Counter(task.fit_labels[row] for row in rows) for rows in nearest]
+    # Of classes with equally many votes the first by name is taken.
+    guesses = [min(vote, key=lambda label: (-vote[label], label)) for vote in votes]
+    hits = [
+        float(guess == task.labels[each]) for each, guess in zip(task.texts, guesses, strict=True)
+    ]
+    assert list(result.scores[KNN_ACCURACY].values()) == hits
 
 
 def test_separate_classes_score_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import logging
 import os
 import sys
 import traceback
@@ -30,6 +31,16 @@ from embedsweep.core.errors import UserError
 
 INTERRUPTED = 130
 BROKEN = 1
+ENVIRONMENT = {
+    # The libraries' own reports to their makers, and bars that would tear ours apart.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A pickle can run code when it is opened; none of ours is one.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # Tokenizers that were used before a fork can hang after it.
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Set for this process unless the user has."""
 VERBS = (
     check, sweep, compare, promote, rollback, history, serve, embed, evaluate, export, schema,
     doctor, ui,
@@ -91,6 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     _refuse_unknown_verb(words)
     options = _parser().parse_args(words)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("embedsweep").setLevel(logging.INFO)
     try:
         return int(options.run(options))
     except UserError as error:

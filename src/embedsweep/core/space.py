@@ -91,7 +91,7 @@ class Arm:
                 continue
             values[knob] = self.knobs[knob].draw(suggest, f"{self.name}.{knob}")
         values["loss"] = Loss(values["loss"])
-        return LocalRecipe(**values)
+        return LocalRecipe(**{**values["loss"].knobs, **values})
 
 
 def _drawing_order(knobs: Mapping[str, Domain]) -> list[str]:

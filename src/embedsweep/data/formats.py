@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 
 from embedsweep.core.dataset import Split
 from embedsweep.core.experiment import DataSpec
@@ -46,7 +46,7 @@ FORMATS: Mapping[str, FileFormat[Any]] = {
 }
 
 
-class _Reader(Generic[T]):
+class _Reader:
     """Reads the files of one data set; its format is that of the first record it meets."""
 
     def __init__(self, spec: DataSpec, faults: FaultLog) -> None:
@@ -120,7 +120,7 @@ def read_files(spec: DataSpec, faults: FaultLog) -> Draft[Any]:
     """The data set of `DataSpec.train`, `DataSpec.valid` and `DataSpec.test`."""
     paths = {Split.TRAIN: spec.train, Split.VALID: spec.valid, Split.TEST: spec.test}
     files = {split: TextFile(path) for split, path in paths.items() if path is not None}
-    reader: _Reader[Any] = _Reader(spec, faults)
+    reader = _Reader(spec, faults)
     rows = {split: reader.rows(file) for split, file in files.items()}
     faults.raise_if_any()
     if reader.format is None:

@@ -106,12 +106,17 @@ def _json_fault(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
         return why, "write one JSON object per line"
     if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
         return (
-            f"it breaks off, {error.msg[0].lower()}{error.msg[1:]} (column {error.colno})",
+            f"it breaks off: {_said(error)} (column {error.colno})",
             "write the rest of the line, or take the line out",
         )
     seen = text[error.pos : error.pos + 20]
-    why = f"{error.msg[0].lower()}{error.msg[1:]} at column {error.colno}, found {seen!r}"
+    why = f"{_said(error)} at column {error.colno}, found {seen!r}"
     return why, "correct the JSON of the line"
+
+
+def _said(error: json.JSONDecodeError) -> str:
+    said = error.msg.removesuffix(" at").removesuffix(" starting")
+    return said[0].lower() + said[1:]
 
 
 def _csv_records(

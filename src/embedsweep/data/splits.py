@@ -69,7 +69,7 @@ def split_rows(rows: Sequence[Row[T]], rule: SplitRule) -> dict[Split, list[Row[
 def _position(seed: int, name: str) -> float:
     """Where the name stands in the drawn order, as a number from 0 to 1."""
     order = draw_order(seed, name)
-    return int.from_bytes(order, "big") / 256 ** len(order)
+    return int.from_bytes(order, "big") / (1 << 8 * len(order))
 
 
 def _places(
