@@ -160,6 +160,7 @@ def decision(model: str, look: int = 1, verdict: Verdict = Verdict.PROMOTED) -> 
         ties=20,
         losses=20,
         smallest_detectable=0.03,
+        guards={ACCURACY: 0.0},
     )
     return Decision(
         verdict=verdict,

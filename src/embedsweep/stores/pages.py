@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from embedsweep.core.errors import StoreError, UsageError
-from embedsweep.stores.addresses import scheme_of
+from embedsweep.stores.addresses import masked, scheme_of
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,7 +24,10 @@ def show_pages(tracking_uri: str, artifacts: str, port: int) -> int:
     """
     if scheme_of(tracking_uri) in ("http", "https"):
         raise UsageError(
-            "ui", tracking_uri, "the runs are on a server", "open that address in a browser"
+            "ui",
+            masked(tracking_uri),
+            "the runs are on a server",
+            "open that address in a browser",
         )
     hosts = ",".join(f"{name}:{port}" for name in ("localhost", LOOPBACK))
     command = [
