@@ -1,4 +1,4 @@
-"""What all tests share: quiet libraries, one thread pool size, and where the public data sets lie."""
+"""What all tests share: quiet libraries, and where the public data sets lie."""
 
 from __future__ import annotations
 

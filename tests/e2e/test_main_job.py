@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,7 @@ def test_the_champion_is_served(project: Project, swept: dict[str, object]) -> N
     assert floats.data[0].embedding == pytest.approx(vector, abs=1e-5)
 
 
+@contextmanager
 def served(project: Project) -> Iterator[OpenAI]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

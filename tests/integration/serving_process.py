@@ -22,6 +22,9 @@ from tests.integration.serving_twins import NAME, MemoryRegistry, TellingEmbedde
 class HeldEmbedder(TellingEmbedder):
     go = threading.Event()
 
+    def effective_role(self, role):
+        return role
+
     def embed(self, texts, role=None):
         if "held" in texts:
             sys.stdout.write("embedding\n")

@@ -41,6 +41,9 @@ class TellingEmbedder:
         self.dimension = dimension
         self.faults = faults
 
+    def effective_role(self, role: TextRole) -> TextRole:
+        return TextRole.PLAIN
+
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         rows = np.ones((len(texts), self.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):

@@ -32,6 +32,9 @@ class TableEmbedder:
     noise: float
     dimension: int = DIMENSION
 
+    def effective_role(self, role: TextRole) -> TextRole:
+        return TextRole.PLAIN
+
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         rows = [self._row(text) for text in texts]
         vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), DIMENSION)

@@ -63,6 +63,9 @@ class HashedWords:
         self.counts = HashingVectorizer(n_features=2**15, norm=None, alternate_sign=False)
         self.directions = np.random.default_rng(0).standard_normal((2**15, self.dimension))
 
+    def effective_role(self, role):
+        return role
+
     def embed(self, texts, role=TextRole.PLAIN):
         vectors = (self.counts.transform(texts) @ self.directions).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -76,6 +79,9 @@ class MiniLM:
         from sentence_transformers import SentenceTransformer
 
         self.model = SentenceTransformer(str(get_model_path()), device="cpu")
+
+    def effective_role(self, role):
+        return role
 
     def embed(self, texts, role=TextRole.PLAIN):
         return self.model.encode(

@@ -11,7 +11,7 @@ import torch
 
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder, folder_digest
-from embedsweep.backends.local.encoder import open_model
+from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder, open_model
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import LabelledText, Pair, TextRole, TrainingSet
 from embedsweep.core.errors import DataError, StoreError, UsageError
@@ -209,3 +209,19 @@ def test_prompts_reach_the_model_by_role(backend: LocalBackend, tmp_path: Path) 
     assert np.allclose(query, embedder.embed(["question: the rate"])[0], atol=1e-5)
     assert np.allclose(document, embedder.embed(["passage: the rate"])[0], atol=1e-5)
     assert not np.allclose(query, plain, atol=1e-2)
+
+
+def test_training_puts_the_same_prompts_before_texts_as_embedding_does(tmp_path: Path) -> None:
+    model = open_model(base_folder(EMBEDDED), "cpu").eval()
+    model.prompts = {"query": "question: ", "passage": "passage: "}
+    texts = ["the rate", "a much longer text about the rate of exchange", "card"]
+    encoder = TrainingEncoder(model, torch.float32)
+    embedder = LocalEmbedder(model)
+    for role in TextRole:
+        with torch.no_grad():
+            forwarded = encoder.forward(texts, [role] * len(texts)).numpy()
+        assert np.allclose(forwarded, embedder.embed(texts, role), atol=1e-5)
+    roles = [embedder.effective_role(role) for role in TextRole]
+    assert roles == list(TextRole)
+    model.prompts = {}
+    assert {embedder.effective_role(role) for role in TextRole} == {TextRole.PLAIN}

@@ -82,6 +82,9 @@ class FunctionEmbedder:
     def __init__(self, function):
         self.function = function
 
+    def effective_role(self, role):
+        return role
+
     def embed(self, texts, role="plain"):
         return self.function(texts)
 

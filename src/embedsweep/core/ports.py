@@ -35,6 +35,13 @@ class Embedder(Protocol):
     @property
     def dimension(self) -> int: ...
 
+    def effective_role(self, role: TextRole) -> TextRole:
+        """The role that gives the same vectors: PLAIN where the model has no prompt for this one.
+
+        What measures texts asks it, so as not to embed a text twice to the same end.
+        """
+        ...
+
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         """Vectors of the texts, in their order.
 
@@ -263,11 +270,19 @@ class Registry(Protocol):
         """Register the trial's model; the same trial gives the same version again."""
         ...
 
-    def crown(self, version: Version, expected: int | None) -> None:
+    def crown(
+        self, version: Version, expected: int | None, decision: Decision | None = None
+    ) -> None:
         """Move ``champion`` to the version, and ``previous`` to the one it replaces.
 
+        Args:
+            version: The champion to be.
+            expected: The champion's version now; None for no champion.
+            decision: What moves it; recorded first and under the same lock, so that history and
+                alias cannot tell two stories.
+
         Raises:
-            Refusal: The champion is no longer version ``expected``.
+            Refusal: The champion is not version ``expected``; nothing is recorded.
         """
         ...
 

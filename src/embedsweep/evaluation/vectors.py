@@ -1,4 +1,4 @@
-"""The vectors of a benchmark's texts: each distinct text of a role is embedded once."""
+"""The vectors of a benchmark's texts: each distinct text is embedded once per effective role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TextVectors:
 
     Attributes:
         seconds: Wall time of embedding.
-        count: Texts embedded; a text counts once in every role it has.
+        count: Texts embedded; a text counts once in every role the model tells apart.
     """
 
     def __init__(self, embedder: Embedder, texts: Mapping[TextRole, Iterable[str]]) -> None:
@@ -33,7 +33,11 @@ class TextVectors:
         Raises:
             TrialFailure: The vectors are worth no measuring; see `check_vectors`.
         """
-        distinct = {role: list(dict.fromkeys(some)) for role, some in texts.items()}
+        self._effective = {role: embedder.effective_role(role) for role in texts}
+        merged: dict[TextRole, dict[str, None]] = {}
+        for role, some in texts.items():
+            merged.setdefault(self._effective[role], {}).update(dict.fromkeys(some))
+        distinct = {role: list(some) for role, some in merged.items()}
         began = perf_counter()
         self._vectors = {
             role: embedder.embed(some, role) for role, some in distinct.items() if some
@@ -48,8 +52,9 @@ class TextVectors:
 
     def of(self, role: TextRole, texts: Iterable[str]) -> FloatArray:
         """One row per text, in their order."""
-        rows = self._rows[role]
-        return self._vectors[role][[rows[text] for text in texts]]
+        effective = self._effective[role]
+        rows = self._rows[effective]
+        return self._vectors[effective][[rows[text] for text in texts]]
 
     def cosines(
         self,

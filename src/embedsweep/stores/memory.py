@@ -190,7 +190,9 @@ class MemoryRegistry:
         versions.append(made)
         return made
 
-    def crown(self, version: Version, expected: int | None) -> None:
+    def crown(
+        self, version: Version, expected: int | None, decision: Decision | None = None
+    ) -> None:
         current = self._aliases.get((version.name, "champion"))
         if current != expected:
             raise Refusal(
@@ -199,6 +201,8 @@ class MemoryRegistry:
                 f"champion changed under us ({expected or 'none'}→{current or 'none'})",
                 "compare with the new champion and promote again",
             )
+        if decision is not None:
+            self.record(decision)
         if current is not None and current != version.number:
             self._aliases[version.name, "previous"] = current
         self._aliases[version.name, "champion"] = version.number

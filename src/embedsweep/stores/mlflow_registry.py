@@ -99,7 +99,9 @@ class MlflowRegistry:
             return self._version(self._register(name, trial.fingerprint, model))
 
     @tells_store_errors("move the champion")
-    def crown(self, version: Version, expected: int | None) -> None:
+    def crown(
+        self, version: Version, expected: int | None, decision: Decision | None = None
+    ) -> None:
         with self._lock(version.name):
             current = self._aliased(version.name, CHAMPION)
             if current != expected:
@@ -109,6 +111,8 @@ class MlflowRegistry:
                     f"champion changed under us ({expected or 'none'}→{current or 'none'})",
                     "compare with the new champion and promote again",
                 )
+            if decision is not None:
+                self._append(decision)
             if current == version.number:
                 return
             if current is not None:
@@ -124,13 +128,16 @@ class MlflowRegistry:
     def record(self, decision: Decision) -> None:
         check_name(decision.model, "model")
         with self._lock(decision.model):
-            tags = self._registered_or_new(decision.model).tags
-            number = max(_decision_numbers(tags), default=0) + 1
-            self.client.set_registered_model_tag(
-                decision.model,
-                f"{DECISION_TAG}{number:06d}",
-                canonical_json(decision.as_dict()),
-            )
+            self._append(decision)
+
+    def _append(self, decision: Decision) -> None:
+        tags = self._registered_or_new(decision.model).tags
+        number = max(_decision_numbers(tags), default=0) + 1
+        self.client.set_registered_model_tag(
+            decision.model,
+            f"{DECISION_TAG}{number:06d}",
+            canonical_json(decision.as_dict()),
+        )
 
     @tells_store_errors("read the history")
     def history(self, name: str) -> list[Decision]:

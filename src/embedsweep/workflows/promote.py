@@ -58,6 +58,7 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
     looks = [decision for decision in history if decision.benchmark == benchmark]
     for decision in looks:
         if decision.candidate_fingerprint == candidate.fingerprint:
+            _finish_move(services.registry, history[-1])
             return Promotion(decision, recorded=True)
     champion = services.registry.resolve(experiment.model)
     if champion is None:
@@ -72,6 +73,17 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
         tried=sum(isinstance(trial.outcome, Completed) for trial in trials),
     )
     return Promotion(_decide(judged, reports, services, sweep), recorded=False)
+
+
+def _finish_move(registry: Registry, last: Decision) -> None:
+    """Move the champion if whoever decided so died before the alias had moved."""
+    champion = registry.resolve(last.model)
+    if champion is None or champion.number != last.previous_version:
+        return
+    if last.champion_version not in (None, champion.number):
+        version = registry.resolve(last.model, str(last.champion_version))
+        if version is not None:
+            registry.crown(version, expected=champion.number)
 
 
 @dataclass(frozen=True)
@@ -140,18 +152,13 @@ def _decide(
     verdict, reasons = policy.decide(comparison)
     registry = services.registry
     version = registry.publish(judged.experiment.model, judged.candidate)
-    champion = judged.champion
-    if verdict is Verdict.PROMOTED:
-        registry.crown(version, expected=judged.champion.number)
-        champion = version
-    else:
-        registry.challenge(version)
+    promoted = verdict is Verdict.PROMOTED
     decision = Decision(
         verdict=verdict,
         model=judged.experiment.model,
         version=version.number,
         previous_version=judged.champion.number,
-        champion_version=champion.number,
+        champion_version=version.number if promoted else judged.champion.number,
         comparison=comparison,
         trials_tried=judged.tried,
         look=judged.look,
@@ -164,8 +171,12 @@ def _decide(
         at=_now(),
         by=_who(),
     )
-    registry.record(decision)
     services.ledger.record_promotion(sweep, decision, reports)
+    if promoted:
+        registry.crown(version, expected=judged.champion.number, decision=decision)
+    else:
+        registry.record(decision)
+        registry.challenge(version)
     return decision
 
 
@@ -185,7 +196,6 @@ def rollback(registry: Registry, name: str) -> Decision:
             f"version {champion.number} is its first champion, there is none before it",
             "see `embedsweep history`",
         )
-    registry.crown(previous, expected=champion.number)
     decision = Decision(
         verdict=Verdict.PROMOTED,
         model=name,
@@ -205,7 +215,7 @@ def rollback(registry: Registry, name: str) -> Decision:
         by=_who(),
         rolled_back=True,
     )
-    registry.record(decision)
+    registry.crown(previous, expected=champion.number, decision=decision)
     return decision
 
 

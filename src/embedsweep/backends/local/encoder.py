@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,8 +17,18 @@ from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import FloatArray
 
-MICRO_BATCH = 32
-"""Texts forwarded together; texts of like length share one, so that little of it is padding."""
+MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
+"""Padded tokens forwarded together, by device: on a processor, what stays near its caches."""
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English text, about; it only decides which texts share a micro-batch."""
+
+
+_PROMPT_NAMES: dict[TextRole, tuple[str, ...]] = {
+    TextRole.QUERY: ("query",),
+    TextRole.DOCUMENT: ("document", "passage", "corpus"),
+    TextRole.PLAIN: (),
+}
 
 
 def best_device() -> str:
@@ -57,6 +68,29 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
         ) from error
 
 
+def prompt_of(model: SentenceTransformer, role: TextRole) -> str:
+    """What the model's own ``encode_query``, ``encode_document`` and ``encode`` prepend."""
+    known = (name for name in _PROMPT_NAMES[role] if name in model.prompts)
+    name = next(known, model.default_prompt_name)
+    return (model.prompts.get(name) or "") if name else ""
+
+
+def micro_batches(texts: Sequence[str], model: SentenceTransformer) -> list[list[int]]:
+    """Indices of the texts, those of like length together, so that little is padding.
+
+    A micro-batch holds about `MICRO_BATCH_TOKENS` padded tokens, and at least one text.
+    """
+    budget = MICRO_BATCH_TOKENS[model.device.type]
+    longest = model.max_seq_length or budget
+    batches: list[list[int]] = [[]]
+    for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
+        tokens = min(len(texts[index]) // CHARACTERS_PER_TOKEN + 2, longest)
+        if batches[-1] and tokens * (len(batches[-1]) + 1) > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
 class LocalEmbedder:
     """Embeds with a sentence-transformers model; fulfils `core.ports.Embedder`."""
 
@@ -67,22 +101,29 @@ class LocalEmbedder:
     def dimension(self) -> int:
         return int(self.model.get_embedding_dimension() or 0)
 
+    def effective_role(self, role: TextRole) -> TextRole:
+        routed = any(isinstance(module, Router) for module in self.model)
+        alike = prompt_of(self.model, role) == prompt_of(self.model, TextRole.PLAIN)
+        return TextRole.PLAIN if alike and not routed else role
+
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         encode: Callable[..., FloatArray] = self.model.encode
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if role is TextRole.QUERY:
             encode = self.model.encode_query
         elif role is TextRole.DOCUMENT:
             encode = self.model.encode_document
-        vectors = encode(
-            list(texts),
-            batch_size=MICRO_BATCH,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-            normalize_embeddings=True,
-        )
-        return np.asarray(vectors, dtype=np.float32)
+        for chosen in micro_batches(texts, self.model):
+            vectors[chosen] = encode(
+                [texts[index] for index in chosen],
+                batch_size=len(chosen),
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
+            )
+        return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Tokens the model reads of these texts, special ones included, after truncation."""
@@ -104,18 +145,15 @@ class TrainingEncoder:
 
     def forward(self, texts: Sequence[str], roles: Sequence[TextRole]) -> Tensor:
         """Unit vectors of the texts in their order, shape (texts, dimension), float32."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        chunks = micro_batches(texts, self.model)
         parts = [
-            self._micro_batch([(texts[index], roles[index]) for index in chunk])
-            for chunk in _chunks(order, MICRO_BATCH)
+            self._micro_batch([(texts[index], roles[index]) for index in chunk]) for chunk in chunks
         ]
-        back = torch.empty(len(order), dtype=torch.long)
-        back[torch.tensor(order)] = torch.arange(len(order))
-        return torch.cat(parts)[back.to(parts[0].device)]
+        order = torch.tensor([index for chunk in chunks for index in chunk])
+        return torch.cat(parts)[torch.argsort(order).to(parts[0].device)]
 
     def _micro_batch(self, rows: Sequence[tuple[str, TextRole]]) -> Tensor:
-        prompts = self.model.prompts
-        texts = [(prompts.get(role.value) or "") + text for text, role in rows]
+        texts = [prompt_of(self.model, role) + text for text, role in rows]
         features = self.model.preprocess(texts)
         device = self.model.device
         inputs = {
@@ -131,8 +169,3 @@ class TrainingEncoder:
         lowered = self._precision != torch.float32
         with torch.autocast(self.model.device.type, self._precision, enabled=lowered):
             yield
-
-
-def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
