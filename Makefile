@@ -60,7 +60,7 @@ format: .venv/ready ## Format the code and sort the imports
 	$(BIN)/ruff format .
 
 test: .venv/ready ## Run the tests, but for the slow ones
-	$(BIN)/pytest -q -m "not slow" $(ARGS)
+	$(BIN)/pytest -q -m "not slow and not bench" $(ARGS)
 
 test-slow: .venv/ready ## Run the slow tests
 	$(BIN)/pytest -q -m slow $(ARGS)

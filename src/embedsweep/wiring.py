@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from embedsweep.config import StoreLocations, load_environment, load_experiment
 from embedsweep.core.dataset import Dataset
-from embedsweep.core.errors import UsageError
+from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.core.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from embedsweep.workflows.services import Progress, Services
 
 DEFAULT_STORES = Path("mlruns-config/local.env")
-API_KEYS = "EMBEDSWEEP_API_KEYS"
 
 __all__ = ["load_experiment"]
 
@@ -122,6 +121,27 @@ def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> N
         examine(experiment, dataset, lambda name: folder_digest(base_folder(name)), work)
 
 
+def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[float, int]]:
+    """By base model: the share of texts it reads only in part, and its limit in tokens."""
+    from embedsweep.backends.local.base_models import base_folder
+    from embedsweep.backends.local.truncation import truncated_share
+
+    texts = [*dataset.train.every_text(), *dataset.valid.every_text()]
+    found = {name: truncated_share(base_folder(name), texts) for name in experiment.base_models}
+    return {name: share for name, share in found.items() if share is not None}
+
+
+def notes(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """What a reader of the results should know of the data before they are made."""
+    cut = [
+        f"{share:.1%} of the texts are longer than the {limit} tokens that {name} reads; "
+        "the rest of them counts for nothing"
+        for name, (share, limit) in truncation(experiment, dataset).items()
+        if share > 0
+    ]
+    return [*dataset.warnings, *cut]
+
+
 @contextmanager
 def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
     """A model by reference: ``models:/…``, ``runs:/…``, a folder or a base model's name."""
@@ -149,18 +169,54 @@ def export(stores: str | None, reference: str, folder: Path) -> None:
         shutil.copytree(open_registry(stores).fetch(reference, work), folder)
 
 
-def serve(stores: str | None, name: str, host: str, port: int) -> int:
-    """Serve a model's champion until a signal ends it; returns the exit code."""
-    from embedsweep.serving.address import Address
+def serve(stores: str | None, reference: str, host: str, port: int) -> int:
+    """Serve a model's champion until a signal ends it; returns the exit code.
+
+    Args:
+        stores: Where the evidence is kept.
+        reference: ``NAME`` or ``models:/NAME@champion``.
+        host: Address to listen on.
+        port: Port; 0 for a free one.
+    """
+    from embedsweep.serving.address import API_KEYS, Address, check_access, listener_at
     from embedsweep.serving.run import serve as run
     from embedsweep.serving.shelf import ModelShelf
 
+    name = _served_name(stores, reference)
     keys = frozenset(filter(None, os.environ.get(API_KEYS, "").split(",")))
+    address = Address(host, port)
+    # Told before a model is loaded, which takes seconds.
+    check_access(address, keys)
+    listener_at(address).close()
     with _scratch(locations(stores).home) as work:
         shelf = ModelShelf(open_registry(stores), local_backend().open, work)
         shelf.load(name)
-        run(shelf, Address(host, port), keys)
+        run(shelf, address, keys)
     return 0
+
+
+def _served_name(stores: str | None, reference: str) -> str:
+    """The model whose champion is meant; the server follows no other alias."""
+    from embedsweep.stores.addresses import parse_reference
+
+    if "/" not in reference and ":" not in reference and "@" not in reference:
+        return reference
+    named = parse_reference(reference)
+    if named.name and named.alias_or_number == "champion":
+        return named.name
+    if named.name and open_registry(stores).resolve(named.name, named.alias_or_number) is None:
+        raise StoreError(
+            f"model {reference}",
+            "the registry",
+            f"{named.name} has no version {named.alias_or_number!r}",
+            f"serve {named.name}, which follows its champion",
+        )
+    raise UsageError(
+        f"model {reference}",
+        "the command line",
+        "the server follows champions, and clients pin versions by asking for NAME/3",
+        f"serve {named.name or 'NAME'}",
+    )
 
 
 def show_pages(stores: str | None, port: int) -> int:

@@ -81,7 +81,7 @@ def test_a_decision_comes_back_from_json() -> None:
         version=2,
         previous_version=1,
         champion_version=2,
-        comparison=GOOD,
+        comparison=replace(GOOD, confidence=0.9),
         trials_tried=12,
         look=1,
         reasons=("because",),

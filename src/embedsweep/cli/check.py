@@ -33,12 +33,16 @@ def run(options: argparse.Namespace) -> int:
                 "formats": [dataset.format],
                 "digests": {split.value: digest for split, digest in dataset.digests.items()},
                 "forms": sorted(form.value for form in dataset.train.forms),
-                "warnings": list(dataset.warnings),
+                "truncated_share": {
+                    name: share
+                    for name, (share, _) in wiring.truncation(experiment, dataset).items()
+                },
+                "warnings": wiring.notes(experiment, dataset),
             }
         )
         return 0
-    for warning in dataset.warnings:
-        note(f"note: {warning}")
+    for line in wiring.notes(experiment, dataset):
+        note(f"note: {line}")
     print(f"{experiment.name}: sound; {dataset.format} data, objective {experiment.objective}")
     print_table(("rows", "split"), [(str(count), split) for split, count in rows.items()])
     return 0

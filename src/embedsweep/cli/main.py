@@ -83,6 +83,14 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _log_to_stderr() -> None:
+    """Show our own log; the libraries' loggers keep to their warnings."""
+    logger = logging.getLogger("embedsweep")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler()]
+    logger.propagate = False
+
+
 def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
     names = [verb.__name__.rpartition(".")[2] for verb in VERBS]
     word = arguments[0] if arguments else ""
@@ -104,8 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("embedsweep").setLevel(logging.INFO)
+    _log_to_stderr()
     try:
         return int(options.run(options))
     except UserError as error:

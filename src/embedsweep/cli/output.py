@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from embedsweep.core.promotion import Comparison, Decision
-from embedsweep.core.recipe import LocalRecipe
+from embedsweep.core.recipe import recipe_in_words
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Failed, Trial
 from embedsweep.workflows.compare import Leaderboard
@@ -69,16 +69,8 @@ def _row(name: str, trial: Trial, shown: Sequence[Measure]) -> list[str]:
 def _recipe(trial: Trial) -> str:
     if isinstance(trial.outcome, Failed):
         return f"failed: {trial.outcome.kind}: {trial.outcome.message}"
-    recipe = trial.recipe
-    if not isinstance(recipe, LocalRecipe):
-        return " ".join(filter(None, (recipe.method, recipe.base_model)))
-    knobs = {name: getattr(recipe, name) for name in recipe.loss.knobs}
-    extra = "".join(f", {name} {value:g}" for name, value in knobs.items() if value is not None)
     state = "" if trial.state == "completed" else f" ({trial.state})"
-    return (
-        f"{recipe.loss.value}, {recipe.epochs} epochs, lr {recipe.learning_rate:.2e}, "
-        f"batch {recipe.batch_size}{extra}{state}"
-    )
+    return f"{recipe_in_words(trial.recipe)}{state}"
 
 
 def print_decision(decision: Decision, *, recorded: bool) -> None:
@@ -100,7 +92,8 @@ def _print_comparison(found: Comparison) -> None:
         f"gain {found.gain:+.4f}"
     )
     print(
-        f"  95 % interval {low:+.4f} to {high:+.4f}, p = {found.p_value:.4g}, n = {found.n}, "
+        f"  {found.confidence:.0%} interval {low:+.4f} to {high:+.4f}, "
+        f"p = {found.p_value:.4g}, n = {found.n}, "
         f"better/equal/worse {found.wins}/{found.ties}/{found.losses}, "
         f"smallest detectable gain {found.smallest_detectable:.4f}"
     )

@@ -11,7 +11,7 @@ from embedsweep.cli import arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.add_model_name(parser)
+    parser.add_argument("model", metavar="NAME", help="a model's name, or models:/NAME@champion")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", default="8000", help="port to listen on; 0 takes a free one")
 

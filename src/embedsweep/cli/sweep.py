@@ -40,9 +40,9 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep.workflows.sweep import SweepOptions, run_sweep
 
     experiment, dataset = wiring.load(options.experiment)
-    for warning in dataset.warnings:
-        note(f"note: {warning}")
     wiring.preflight(experiment, dataset, options.stores)
+    for line in wiring.notes(experiment, dataset):
+        note(f"note: {line}")
     with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
         run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
         board = leaderboard(services.ledger, experiment.name)

@@ -225,6 +225,18 @@ class Benchmark:
     def fingerprint(self) -> str:
         return fingerprint(asdict(self))
 
+    def every_text(self) -> Iterator[str]:
+        """The texts of its tasks, repeats and all; those of training are not among them."""
+        if self.retrieval is not None:
+            yield from self.retrieval.queries.values()
+            yield from self.retrieval.documents.values()
+        if self.classification is not None:
+            yield from self.classification.texts.values()
+        if self.triplets is not None:
+            yield from (text for texts in self.triplets.triplets.values() for text in texts)
+        if self.similarity is not None:
+            yield from (text for texts in self.similarity.pairs.values() for text in texts)
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -35,6 +35,7 @@ class Comparison:
         units: What was flipped and resampled: equal to `n`, or the number of groups.
         wins, ties, losses: Queries on which the candidate is better, equal, worse.
         smallest_detectable: The gain this test set would find in 80 % of tries.
+        confidence: Of the interval.
         guards: Change by guarded measure, candidate minus rival.
     """
 
@@ -50,6 +51,7 @@ class Comparison:
     ties: int
     losses: int
     smallest_detectable: float
+    confidence: float = 0.95
     guards: Mapping[Measure, float] = field(default_factory=dict)
 
 

@@ -139,6 +139,19 @@ _KINDS: dict[str, type[LocalRecipe] | type[BaselineRecipe]] = {
 }
 
 
+def recipe_in_words(recipe: Recipe) -> str:
+    """The recipe on one line, for people."""
+    if not isinstance(recipe, LocalRecipe):
+        return " ".join(filter(None, (recipe.method, recipe.base_model)))
+    knobs = ((name, getattr(recipe, name)) for name in recipe.loss.knobs)
+    own = "".join(f", {name} {value:g}" for name, value in knobs if value is not None)
+    plural = "" if recipe.epochs == 1 else "s"
+    return (
+        f"{recipe.loss.value}, {recipe.epochs} epoch{plural}, "
+        f"lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}{own}"
+    )
+
+
 def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON-able values, its kind included and unset knobs left out."""
     values = {name: value for name, value in asdict(recipe).items() if value is not None}

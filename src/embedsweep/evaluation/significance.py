@@ -76,6 +76,7 @@ def compare(
         ties=len(ids) - wins - losses,
         losses=losses,
         smallest_detectable=smallest_detectable(sums, sizes, confidence),
+        confidence=confidence,
         guards={guard: candidate.means[guard] - rival.means[guard] for guard in guards},
     )
 

@@ -48,6 +48,10 @@ class Address:
         return frozenset(bare | {f"{name}:{port}" for name in names})
 
 
+API_KEYS = "EMBEDSWEEP_API_KEYS"
+"""The environment variable with the keys that clients may show, separated by commas."""
+
+
 def check_access(address: Address, api_keys: frozenset[str]) -> None:
     """Raise `UsageError` for an unfit port or key, and for an open door without any key."""
     faults = []
@@ -63,7 +67,7 @@ def check_access(address: Address, api_keys: frozenset[str]) -> None:
                 "no API key",
                 f"the host {address.host!r}",
                 "other machines can reach it, and no API key is set",
-                "set an API key, or listen on 127.0.0.1",
+                f"set an API key in {API_KEYS}, or listen on 127.0.0.1",
             )
         )
     if faults:

@@ -11,7 +11,13 @@ from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
-from embedsweep.core.recipe import BaselineRecipe, LocalRecipe, Recipe, recipe_fingerprint
+from embedsweep.core.recipe import (
+    BaselineRecipe,
+    LocalRecipe,
+    Recipe,
+    recipe_fingerprint,
+    recipe_in_words,
+)
 from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals
@@ -260,17 +266,10 @@ class _Coordinator:
 
 def _line(trial: Trial, score: float | None, experiment: Experiment) -> str:
     """One line about an ended trial."""
-    if isinstance(trial.recipe, LocalRecipe):
-        recipe = trial.recipe
-        what = (
-            f"{recipe.loss.value}, {recipe.epochs} epochs, "
-            f"lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}"
-        )
-    else:
-        what = " ".join(filter(None, (trial.recipe.method, trial.recipe.base_model)))
     result = f"{experiment.objective} {score:.4f}" if score is not None else _without(trial)
     reused = " (reused)" if trial.reused_from else ""
-    return f"{trial.role.value} {trial.number}: {result} in {trial.seconds:.0f} s, {what}{reused}"
+    what = f"{recipe_in_words(trial.recipe)}{reused}"
+    return f"{trial.role.value} {trial.number}: {result} in {trial.seconds:.0f} s, {what}"
 
 
 def _without(trial: Trial) -> str:
