@@ -58,7 +58,7 @@ class TellingEmbedder:
 
     def _give(self, fault: str) -> float:
         if fault == "break_on":
-            raise RuntimeError("cannot embed with /home/someone/model.safetensors")
+            raise RuntimeError("cannot embed with /models/secret.safetensors")
         return {"nan_on": float("nan"), "zero_on": 0.0}[fault]
 
 

@@ -46,7 +46,7 @@ class Docstring:
     rest: str
 
     @property
-    def library(self) -> str:
+    def package(self) -> str:
         """The top-level module."""
         return self.module.partition(".")[0]
 

@@ -32,33 +32,33 @@ from embedsweep.data.text import normalise
 PYTHON_DOCS = "python-docs"
 DEFAULT_SPLIT = SplitRule(valid=0.15, test=0.35, seed=7)
 MIN_LABEL_ROWS = 10
-"""A library is a class when train has so many of its docstrings."""
+"""A package is a class when train has so many of its docstrings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A docstring's summary (the query), its rest (the document), its library and its group."""
+    """A docstring's summary (the query), its rest (the document), its package and its group."""
 
     summary: str
     document: str
-    library: str
+    package: str
     group: str
 
 
 class PythonDocs:
-    """Gives retrieval of a docstring's rest by its summary, and the library as its class.
+    """Gives retrieval of a docstring's rest by its summary, and the package as its class.
 
     A split's documents are searched among themselves only. Those of train would be searched by a
     model that has trained on them, and those of test would be seen by the sweep.
     """
 
     def training(self, values: Sequence[Entry]) -> TrainingSet:
-        counts = Counter(entry.library for entry in values)
+        counts = Counter(entry.package for entry in values)
         return TrainingSet(
             texts=tuple(
-                LabelledText(entry.document, entry.library, entry.group)
+                LabelledText(entry.document, entry.package, entry.group)
                 for entry in values
-                if counts[entry.library] >= MIN_LABEL_ROWS
+                if counts[entry.package] >= MIN_LABEL_ROWS
             ),
             pairs=tuple(Pair(entry.summary, entry.document, group=entry.group) for entry in values),
         )
@@ -85,16 +85,16 @@ class PythonDocs:
 
 
 def _classification(entries: dict[str, Entry], training: TrainingSet) -> ClassificationTask | None:
-    """Telling the library from the document, of libraries with enough in train; None if of one."""
+    """Telling the package from the document, of packages with enough in train; None if of one."""
     labels = {text.label for text in training.texts}
-    asked = {number: entry for number, entry in entries.items() if entry.library in labels}
+    asked = {number: entry for number, entry in entries.items() if entry.package in labels}
     if len(labels) < 2 or not asked:
         return None
     return ClassificationTask(
         fit_texts=tuple(text.text for text in training.texts),
         fit_labels=tuple(text.label for text in training.texts),
         texts={number: entry.document for number, entry in asked.items()},
-        labels={number: entry.library for number, entry in asked.items()},
+        labels={number: entry.package for number, entry in asked.items()},
     )
 
 
@@ -112,12 +112,12 @@ def read_python_docs() -> Draft[Entry]:
     where = f"{source} of Python {'.'.join(map(str, sys.version_info[:3]))}"
     rows = [
         Row(
-            value=Entry(doc.summary, doc.rest, doc.library, name),
+            value=Entry(doc.summary, doc.rest, doc.package, name),
             key=normalise(doc.summary),
             ties=(name,),
             file=where,
             line=number,
-            stratum=doc.library,
+            stratum=doc.package,
             group=name,
         )
         for number, (doc, name) in enumerate(zip(found, names, strict=True), start=1)
