@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -208,6 +209,11 @@ def test_the_good_one_is_sound_and_says_so(
     assert document["ok"] is True
     assert sum(document["rows"].values()) == 60
     assert document["truncated_share"] == {"all-MiniLM-L6-v2": 0.0}
+
+
+def test_a_command_leaves_no_log_handler_behind(project: Path) -> None:
+    assert outcome("check", "mine.yaml") == 0
+    assert logging.getLogger("embedsweep").handlers == []
 
 
 def test_all_faults_come_at_once_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import embedsweep
@@ -83,12 +84,19 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _log_to_stderr() -> None:
-    """Show our own log; the libraries' loggers keep to their warnings."""
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show our own log while it lasts; the libraries' loggers keep to their warnings."""
     logger = logging.getLogger("embedsweep")
+    handler = logging.StreamHandler()
+    logger.addHandler(handler)
+    level = logger.level
     logger.setLevel(logging.INFO)
-    logger.handlers = [logging.StreamHandler()]
-    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
@@ -112,9 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _log_to_stderr()
     try:
-        return int(options.run(options))
+        with _log_on_stderr():
+            return int(options.run(options))
     except UserError as error:
         if options.debug:
             traceback.print_exc()
