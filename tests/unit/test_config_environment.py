@@ -180,7 +180,8 @@ def test_a_bad_value_of_the_environment_is_shown_without_its_password():
 
 
 def test_other_variables_of_the_environment_are_none_of_its_business():
-    load_environment(None, {"EMBEDSWEEP_DATA": "x", "PATH": "/bin"})
+    found = load_environment(None, {"EMBEDSWEEP_DATA": "x", "PATH": "/bin"})
+    assert found == load_environment(None, {})
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(environment_file, tmp_path):
