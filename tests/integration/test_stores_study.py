@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,9 +20,9 @@ from sqlalchemy.engine import make_url
 from embedsweep.core.errors import Refusal, StoreError, UsageError
 from embedsweep.stores.locks import lock_sweep
 from embedsweep.stores.study import open_study
+from tests.postgresql import missing, server
 
 ROOT = Path(__file__).parents[2]
-needs_driver = pytest.mark.skipif(find_spec("psycopg") is None, reason="psycopg is not installed")
 
 
 def _open(url, name="support-search"):
@@ -73,14 +71,14 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
         _open(f"sqlite:///{tmp_path / 'study.db'}")
 
 
-@pytest.mark.skipif(find_spec("psycopg") is not None, reason="psycopg is installed")
-def test_a_missing_driver_is_told_with_the_way_to_it():
+def test_a_missing_driver_is_told_with_the_way_to_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
     with pytest.raises(UsageError, match=r"pip install 'psycopg\[binary\]'") as caught:
         _open("postgresql://anna:hunter2@127.0.0.1/study")
     assert "hunter2" not in str(caught.value)
 
 
-@needs_driver
 def test_a_dead_database_server_is_told_within_seconds():
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -93,32 +91,18 @@ def test_a_dead_database_server_is_told_within_seconds():
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory):
+def postgresql():
     """A PostgreSQL: the one EMBEDSWEEP_TEST_POSTGRESQL names, else one of our own."""
     named = os.environ.get("EMBEDSWEEP_TEST_POSTGRESQL")
     if named:
         yield named
-        return
-    initdb, pg_ctl = shutil.which("initdb"), shutil.which("pg_ctl")
-    if initdb is None or pg_ctl is None or os.getuid() == 0:
-        pytest.skip("needs initdb and pg_ctl and a user other than root, or a database named")
-    folder = tmp_path_factory.mktemp("postgresql")
-    password, data = folder / "password", folder / "data"
-    password.write_text("s/cret")
-    secured = ["-U", "anna", "-A", "scram-sha-256", f"--pwfile={password}"]
-    subprocess.run([initdb, "-D", data, *secured], check=True, capture_output=True)
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    started = [pg_ctl, "-D", data, "-l", folder / "log", "-w", "-o", options, "start"]
-    subprocess.run(started, check=True, stdout=subprocess.DEVNULL)
-    yield f"postgresql://anna:s%2Fcret@127.0.0.1:{port}/postgres"
-    stopped = [pg_ctl, "-D", data, "-m", "immediate", "stop"]
-    subprocess.run(stopped, check=True, stdout=subprocess.DEVNULL)
+    elif reason := missing():
+        pytest.skip(reason)
+    else:
+        with server() as address:
+            yield address
 
 
-@needs_driver
 def test_a_study_lives_in_postgresql_in_utc(postgresql):
     name = f"study-{uuid4()}"
     study = _open(postgresql, name)
@@ -129,7 +113,6 @@ def test_a_study_lives_in_postgresql_in_utc(postgresql):
         assert connection.exec_driver_sql("show application_name").scalar() == "embedsweep"
 
 
-@needs_driver
 def test_a_session_that_the_server_closed_is_opened_again(postgresql):
     study = _open(postgresql, f"study-{uuid4()}")
     trial = study.ask()
@@ -142,7 +125,6 @@ def test_a_session_that_the_server_closed_is_opened_again(postgresql):
     assert [kept.value for kept in study.trials] == [0.5]
 
 
-@needs_driver
 def test_a_wrong_password_is_told_and_not_shown(postgresql):
     right = make_url(postgresql)
     wrong = f"postgresql://{right.username}:hun/ter2@{right.host}:{right.port}/{right.database}"

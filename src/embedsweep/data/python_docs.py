@@ -31,8 +31,8 @@ from embedsweep.data.text import normalise
 
 PYTHON_DOCS = "python-docs"
 DEFAULT_SPLIT = SplitRule(valid=0.15, test=0.35, seed=7)
-MIN_LABEL_ROWS = 10
-"""A package is a class when train has so many of its docstrings."""
+MIN_LABEL_ROWS = 4
+"""A package is a class when train, cut as it may be, has so many of its docstrings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class TrialRunner:
         """
         ledger = self._services.ledger
         run_id = ledger.start(self._sweep, self._dataset, start)
+        self._services.progress.trial(_label(start), 0, 1)
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
         try:
             took = measured(lambda: self._make(start, run_id, folder, keeps_up))
@@ -114,7 +115,7 @@ class TrialRunner:
             if not keeps_up(end.epoch, report.means[self._objective]):
                 raise StopTraining
 
-        label = f"trial {start.number}"
+        label = _label(start)
         listener = TrainingListener(
             on_epoch=on_epoch,
             on_step=lambda done, total: self._services.progress.trial(label, done, total),
@@ -125,3 +126,7 @@ class TrialRunner:
         except StopTraining:
             return _Made(Pruned(len(reports)))
         return _Made(Completed(), reports[-1], model, facts)
+
+
+def _label(start: TrialStart) -> str:
+    return f"{start.role.value} {start.number}"

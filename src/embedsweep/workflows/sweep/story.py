@@ -147,6 +147,7 @@ class _Coordinator:
 
     def run(self, wanted: int) -> None:
         began = time.monotonic()
+        self._show(wanted)
         for start in self._missing_baselines():
             self._keep(self._runner.run(start))
         proposals = Proposals.open(
