@@ -73,6 +73,7 @@ def coordinator(
     stores: str | None, experiment: Experiment, progress: Progress
 ) -> Iterator[Services]:
     """The services of the one process that may run the experiment's sweep at a time."""
+    from embedsweep.backends.model_file import kind_of
     from embedsweep.stores.connection import open_client
     from embedsweep.stores.locks import lock_sweep
     from embedsweep.stores.mlflow_ledger import MlflowLedger
@@ -88,6 +89,7 @@ def coordinator(
             ledger=MlflowLedger(client, places.artifacts),
             registry=MlflowRegistry(client, locks),
             backends={"local": local_backend()},
+            kind_of=kind_of,
             open_study=partial(open_study, places.study_url),
             work=work,
             progress=progress,
@@ -118,7 +120,7 @@ def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> N
     from embedsweep.workflows.preflight import preflight as examine
 
     with _scratch(locations(stores).home) as work:
-        examine(experiment, dataset, lambda name: folder_digest(base_folder(name)), work)
+        examine(experiment, dataset, lambda base: folder_digest(base_folder(base.model)), work)
 
 
 def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[float, int]]:
@@ -127,7 +129,8 @@ def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[floa
     from embedsweep.backends.local.truncation import truncated_share
 
     texts = [*dataset.train.every_text(), *dataset.valid.every_text()]
-    found = {name: truncated_share(base_folder(name), texts) for name in experiment.base_models}
+    names = [base.model for base in experiment.space.bases() if base.provider is None]
+    found = {name: truncated_share(base_folder(name), texts) for name in names}
     return {name: share for name, share in found.items() if share is not None}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from embedsweep.core.dataset import (
     TrainingSet,
 )
 from embedsweep.core.ports import EpochEnd, FloatArray, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, Recipe
+from embedsweep.core.recipe import Base, LocalRecipe, Recipe
 
 DIMENSION = 16
 
@@ -61,24 +62,26 @@ class TableBackend:
     before_training: Callable[[LocalRecipe], None] = lambda recipe: None
     trained: list[Recipe] = field(default_factory=list)
 
-    def base_digest(self, base_model: str) -> str:
-        return f"digest of {base_model}"
+    def base_digest(self, base: Base) -> str:
+        return f"digest of {base}"
 
-    def untuned(self, base_model: str, folder: Path) -> None:
+    def untuned(self, base: Base, folder: Path) -> None:
         self._save(2.5, folder)
 
     def train(
         self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
-    ) -> dict[str, str]:
+    ) -> None:
         assert isinstance(recipe, LocalRecipe)
         self.before_training(recipe)
+        listener.on_fact("device", "table")
         noise = 1.0 + recipe.learning_rate * 1e4
         for epoch in range(1, recipe.epochs + 1):
             listener.on_step(epoch, recipe.epochs)
-            listener.on_epoch(EpochEnd(epoch, {"train/loss": 1 / epoch}, TableEmbedder(noise)))
+            losses = {"train/loss": 1 / epoch}
+            save = partial(self._save, noise)
+            listener.on_epoch(EpochEnd(epoch, losses, TableEmbedder(noise), save))
         self.trained.append(recipe)
         self._save(noise, folder)
-        return {"device": "table"}
 
     def open(self, folder: Path) -> TableEmbedder:
         return TableEmbedder(json.loads((folder / "config.json").read_text())["noise"])

@@ -11,12 +11,18 @@ import torch
 
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder, folder_digest
-from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder, open_model
+from embedsweep.backends.local.encoder import (
+    LocalEmbedder,
+    TrainingEncoder,
+    open_model,
+    training_precision,
+)
 from embedsweep.backends.local.training import Training
+from embedsweep.backends.rows import Rows
 from embedsweep.core.dataset import LabelledText, Pair, TextRole, TrainingSet
 from embedsweep.core.errors import DataError, StoreError, UsageError
 from embedsweep.core.ports import EpochEnd, StopTraining, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, Loss
+from embedsweep.core.recipe import Base, LocalRecipe, Loss
 from embedsweep.core.trial import TrialFailure
 
 TOPICS = {
@@ -61,11 +67,20 @@ def test_every_loss_lowers_itself_and_leaves_a_model_that_opens(
 ) -> None:
     data = TEXTS if loss is Loss.SOFTMAX else PAIRS
     losses: list[float] = []
-    listener = TrainingListener(on_epoch=lambda end: losses.append(end.losses["train/loss"]))
-    facts = backend.train(recipe(loss, epochs=4), data, tmp_path, listener)
+    facts: dict[str, str] = {}
+    listener = TrainingListener(
+        on_epoch=lambda end: losses.append(end.losses["train/loss"]),
+        on_fact=facts.__setitem__,
+    )
+    backend.train(recipe(loss, epochs=4), data, tmp_path, listener)
     assert len(losses) == 4
     assert losses[-1] < losses[0]
-    assert facts["steps"] == str(4 * -(-len(data) * _rows_per_row(loss) // 8))
+    assert facts == {
+        "device": "cpu",
+        "precision": str(training_precision("cpu")).removeprefix("torch."),
+        "threads": str(torch.get_num_threads()),
+        "steps": str(4 * -(-len(data) * _rows_per_row(loss) // 8)),
+    }
     vectors = backend.open(tmp_path).embed(["my card was stolen", "exchange rates today"])
     assert vectors.shape == (2, 384)
     assert vectors.dtype == np.float32
@@ -91,6 +106,20 @@ def test_a_trial_repeats_bit_for_bit_and_another_seed_differs(
     assert digests[0] != digests[2]
 
 
+def test_the_model_so_far_can_be_saved_and_the_last_one_is_the_one_left(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    def save(end: EpochEnd) -> None:
+        end.save(tmp_path / str(end.epoch))
+
+    loss = recipe(Loss.MULTIPLE_NEGATIVES_RANKING, epochs=2)
+    backend.train(loss, TEXTS, tmp_path / "left", TrainingListener(on_epoch=save))
+    digests = [sha256(tmp_path / name) for name in ("1", "2", "left")]
+    assert digests[1] == digests[2]
+    assert digests[0] != digests[1]
+    assert backend.open(tmp_path / "1").embed(["my card"]).shape == (1, 384)
+
+
 def test_training_leaves_the_global_random_state_alone(
     backend: LocalBackend, tmp_path: Path
 ) -> None:
@@ -110,7 +139,8 @@ def test_the_cached_loss_takes_the_same_step_as_the_plain_one(backend: LocalBack
         cached = loss is Loss.CACHED_MULTIPLE_NEGATIVES_RANKING
         knobs = {"mini_batch_size": 3} if cached else {}
         training = Training(model, recipe(loss, **knobs), PAIRS, torch.float32)
-        training._step(next(iter(training._rows.epoch(0))))
+        rows = Rows(PAIRS, loss.needs, 8, seed=3)
+        training.backward(next(iter(rows.epoch(0))))
         weights = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         gradients.append(torch.cat(weights))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-5)
@@ -168,7 +198,7 @@ def test_opening_a_model_runs_no_code_from_its_folder(
 ) -> None:
     marker = tmp_path / "ran"
     folder = tmp_path / "model"
-    backend.untuned(EMBEDDED, folder)
+    backend.untuned(Base(EMBEDDED), folder)
     modules = folder / "modules.json"
     modules.write_text(
         modules.read_text().replace(
@@ -186,8 +216,9 @@ def test_opening_a_model_runs_no_code_from_its_folder(
 
 
 def test_the_digest_follows_the_content(backend: LocalBackend, tmp_path: Path) -> None:
-    backend.untuned(EMBEDDED, tmp_path)
+    backend.untuned(Base(EMBEDDED), tmp_path)
     before = folder_digest(tmp_path)
+    assert backend.base_digest(Base(str(tmp_path))) == before
     (tmp_path / "README.md").write_text("words about the model do not change it")
     assert folder_digest(tmp_path) == before
     weights = tmp_path / "model.safetensors"

@@ -11,6 +11,7 @@ import pytest
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import TrialEnd
+from embedsweep.core.recipe import Base
 from embedsweep.core.trial import Completed
 from tests.contract.store_cases import (
     baseline,
@@ -31,7 +32,7 @@ def stores(tmp_path, tmp_path_factory):
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("minilm") / "model"
-    LocalBackend("cpu").untuned("all-MiniLM-L6-v2", folder)
+    LocalBackend("cpu").untuned(Base("all-MiniLM-L6-v2"), folder)
     return folder
 
 

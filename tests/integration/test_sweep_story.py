@@ -62,6 +62,7 @@ def services(tmp_path: Path, backend: TableBackend) -> Services:
         ledger=MemoryLedger(models),
         registry=MemoryRegistry(models),
         backends={"local": backend},
+        kind_of=lambda folder: "local",
         open_study=partial(open_study, f"sqlite:///{tmp_path}/study.db"),
         work=work,
         progress=Silent(),

@@ -18,7 +18,7 @@ from embedsweep.core.experiment import (
     SplitRule,
 )
 from embedsweep.core.promotion import PromotionPolicy
-from embedsweep.core.recipe import Loss
+from embedsweep.core.recipe import Base, Loss
 from embedsweep.core.report import Measure
 from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
 
@@ -176,16 +176,16 @@ def test_base_models_that_are_folders_beside_the_file_become_absolute(tmp_path: 
     names = ["models/mine", "./models/../models/mine", "models/absent", "a-file", "org/name"]
     text = SMALL.replace("base_model: m", f"base_model: [{', '.join(names[:1] + names[2:])}]")
     here = str(tmp_path / "models" / "mine")
-    assert load(tmp_path, text).base_models == (here, "models/absent", "a-file", "org/name")
+    bases = [here, "models/absent", "a-file", "org/name"]
+    assert [base.model for base in load(tmp_path, text).space.bases()] == bases
     text = SMALL.replace("base_model: m", f"base_model: {names[1]}")
-    assert load(tmp_path, text).base_models == (here,)
+    assert load(tmp_path, text).space.bases() == (Base(here),)
 
 
 def test_a_base_model_too_long_for_a_file_name_is_a_name(tmp_path: Path):
     name = "m" * 400
-    assert load(tmp_path, SMALL.replace("base_model: m", f"base_model: {name}")).base_models == (
-        name,
-    )
+    experiment = load(tmp_path, SMALL.replace("base_model: m", f"base_model: {name}"))
+    assert experiment.space.bases() == (Base(name),)
 
 
 def test_two_spellings_of_one_base_model_are_one_too_many(tmp_path: Path):

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from embedsweep.backends.rows import Batch, Rows, class_names
+from embedsweep.backends.rows import Batch, Rows, class_names, texts_by_role
 from embedsweep.core.dataset import LabelledText, Pair, ScoredPair, TextRole, TrainingSet, unfit
 from embedsweep.core.recipe import DataForm, LocalRecipe, Loss
 
@@ -164,3 +164,22 @@ def test_a_batch_of_one_is_refused() -> None:
     ranking = recipe(Loss.MULTIPLE_NEGATIVES_RANKING, batch_size=1)
     assert unfit(ranking, PAIRS) == "there are no negatives in a batch of 1"
     assert unfit(recipe(Loss.MULTIPLE_NEGATIVES_RANKING), PAIRS) is None
+
+
+@pytest.mark.parametrize(("data", "form"), FORMS)
+def test_the_texts_by_role_are_those_of_the_batches(data: TrainingSet, form: DataForm) -> None:
+    known = {(text, role) for role, texts in texts_by_role(data).items() for text in texts}
+    seen = set()
+    for epoch in range(12):
+        for batch in batches(data, form, epoch):
+            texts, roles = batch.flattened()
+            seen |= set(zip(texts, roles, strict=True))
+    assert seen <= known
+    assert {role for _, role in seen} == {role for _, role in known}
+
+
+def test_the_number_of_steps_is_that_of_an_epoch() -> None:
+    for data, form in FORMS:
+        for size in (2, 8, 40):
+            rows = Rows(data, form, size, seed=7)
+            assert rows.steps_per_epoch == len(list(rows.epoch(0)))

@@ -42,9 +42,11 @@ class Batch:
     targets: tuple[float, ...] = ()
     blocked: npt.NDArray[np.bool_] | None = None
 
-    @property
-    def texts(self) -> int:
-        return sum(map(len, self.columns))
+    def flattened(self) -> tuple[list[str], list[TextRole]]:
+        """The texts column after column, and the role of each."""
+        pairs = zip(self.columns, self.roles, strict=True)
+        texts = [text for column in self.columns for text in column]
+        return texts, [role for column, role in pairs for _ in column]
 
 
 class Rows:
@@ -61,15 +63,19 @@ class Rows:
         self._draw = _DRAWS[form](data)
         self._batch_size = batch_size
         self._seed = seed
-        self.steps_per_epoch = sum(1 for _ in self.epoch(0))
+        rows, _ = self._draw(self._random(0))
+        self.steps_per_epoch = len(_bounds(len(rows), batch_size))
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch, numbered from 0."""
-        random = Random(f"{self._seed}/{number}")  # noqa: S311 - a shuffle, no secret
+        random = self._random(number)
         rows, compose = self._draw(random)
         random.shuffle(rows)
         for start, end in _bounds(len(rows), self._batch_size):
             yield compose(rows[start:end])
+
+    def _random(self, epoch: int) -> Random:
+        return Random(f"{self._seed}/{epoch}")  # noqa: S311 - a shuffle, no secret
 
 
 def _bounds(rows: int, size: int) -> list[tuple[int, int]]:
@@ -82,28 +88,22 @@ def _bounds(rows: int, size: int) -> list[tuple[int, int]]:
 _Row = tuple[tuple[str, ...], float]
 _Compose = Callable[[Sequence[_Row]], Batch]
 _Draw = Callable[[Random], tuple[list[_Row], _Compose]]
+_Belonging = Callable[[Sequence[str], Sequence[str]], npt.NDArray[np.bool_]]
+"""From anchors and candidates to the matrix of which candidate belongs to which anchor."""
 
 
 def _pairs(data: TrainingSet) -> _Draw:
     """(anchor, positive[, negative]) rows; candidates are the batch's positives and negatives."""
     if data.pairs:
-        known: dict[str, set[str]] = defaultdict(set)
-        for pair in data.pairs:
-            known[_key(pair.anchor)].add(_key(pair.positive))
-
-        def belongs(anchor: str, candidate: str) -> bool:
-            return candidate in known[anchor] or candidate == anchor
+        belonging = _judged(data.pairs)
 
         def draw(random: Random) -> tuple[list[_Row], _Compose]:
             rows: list[_Row] = [(_with_one_negative(pair, random), 0.0) for pair in data.pairs]
-            return rows, lambda batch: _candidates(batch, QUERY_DOCUMENT, belongs)
+            return rows, lambda batch: _candidates(batch, QUERY_DOCUMENT, belonging)
 
         return draw
 
-    label_of = {_key(row.text): row.label for row in data.texts}
-
-    def same_label(anchor: str, candidate: str) -> bool:
-        return label_of[anchor] == label_of[candidate]
+    same_label = _same_label(data.texts)
 
     def draw_by_label(random: Random) -> tuple[list[_Row], _Compose]:
         others = _Classmates(data.texts)
@@ -117,23 +117,55 @@ def _pairs(data: TrainingSet) -> _Draw:
     return draw_by_label
 
 
+def _judged(pairs: Sequence[Pair]) -> _Belonging:
+    """A candidate belongs to the anchors it is a positive of, and to itself."""
+    keys: dict[str, str] = {}
+    known: dict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        keys.update((text, _key(text)) for text in (pair.anchor, pair.positive, *pair.negatives))
+        known[keys[pair.anchor]] |= {keys[pair.anchor], keys[pair.positive]}
+
+    def belonging(anchors: Sequence[str], candidates: Sequence[str]) -> npt.NDArray[np.bool_]:
+        columns: dict[str, list[int]] = defaultdict(list)
+        for column, candidate in enumerate(candidates):
+            columns[keys[candidate]].append(column)
+        there = set(columns)
+        matrix = np.zeros((len(anchors), len(candidates)), dtype=np.bool_)
+        for row, anchor in enumerate(anchors):
+            for key in known[keys[anchor]] & there:
+                matrix[row, columns[key]] = True
+        return matrix
+
+    return belonging
+
+
+def _same_label(texts: Sequence[LabelledText]) -> _Belonging:
+    """A candidate belongs to the anchors of its class."""
+    label_of = {_key(row.text): row.label for row in texts}
+    number = {label: index for index, label in enumerate(sorted(set(label_of.values())))}
+    class_of = {row.text: number[label_of[_key(row.text)]] for row in texts}
+
+    def belonging(anchors: Sequence[str], candidates: Sequence[str]) -> npt.NDArray[np.bool_]:
+        rows = np.array([class_of[text] for text in anchors])
+        columns = np.array([class_of[text] for text in candidates])
+        matrix: npt.NDArray[np.bool_] = rows[:, None] == columns[None, :]
+        return matrix
+
+    return belonging
+
+
 def _with_one_negative(pair: Pair, random: Random) -> tuple[str, ...]:
     if not pair.negatives:
         return (pair.anchor, pair.positive)
     return (pair.anchor, pair.positive, random.choice(pair.negatives))
 
 
-def _candidates(
-    batch: Sequence[_Row], roles: tuple[TextRole, ...], belongs: Callable[[str, str], bool]
-) -> Batch:
+def _candidates(batch: Sequence[_Row], roles: tuple[TextRole, ...], belonging: _Belonging) -> Batch:
     anchors = tuple(texts[0] for texts, _ in batch)
     positives = tuple(texts[1] for texts, _ in batch)
     negatives = tuple(texts[2] for texts, _ in batch if len(texts) > 2)
     candidates = positives + negatives
-    keys = [_key(text) for text in candidates]
-    blocked = np.array(
-        [[belongs(_key(anchor), key) for key in keys] for anchor in anchors], dtype=np.bool_
-    )
+    blocked = belonging(anchors, candidates)
     np.fill_diagonal(blocked, val=False)
     return Batch((anchors, candidates), roles[:2], blocked=blocked)
 
@@ -240,6 +272,17 @@ def _labelled_texts(data: TrainingSet) -> _Draw:
         return rows, _columns(SYMMETRIC)
 
     return draw
+
+
+def texts_by_role(data: TrainingSet) -> dict[TextRole, list[str]]:
+    """Every text that a batch can hold, by the role it has there; repeats and all."""
+    texts: dict[TextRole, list[str]] = {role: [] for role in TextRole}
+    for pair in data.pairs:
+        texts[TextRole.QUERY].append(pair.anchor)
+        texts[TextRole.DOCUMENT] += (pair.positive, *pair.negatives)
+    texts[TextRole.PLAIN] += (row.text for row in data.texts)
+    texts[TextRole.PLAIN] += (text for row in data.scored for text in (row.first, row.second))
+    return texts
 
 
 def class_names(data: TrainingSet) -> list[str]:

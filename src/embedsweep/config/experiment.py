@@ -63,7 +63,7 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
         trials=file.search.trials,
         sampler=file.search.sampler,
         pruner=file.search.pruner,
-        budget=Budget(file.budget.minutes, file.budget.disk_gb),
+        budget=Budget(minutes=file.budget.minutes, disk_gb=file.budget.disk_gb),
         model=file.promotion.model or file.name,
         policy=PromotionPolicy(file.promotion.confidence, file.promotion.min_gain, file.guards),
     )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from embedsweep.core.fingerprint import fingerprint
-from embedsweep.core.recipe import DataForm, LocalRecipe, Loss
+from embedsweep.core.recipe import DataForm, FileForm, HostedRecipe, Loss, TunedRecipe
 
 
 class Split(StrEnum):
@@ -123,9 +123,15 @@ class TrainingSet:
             yield from (scored.first, scored.second)
 
 
-def unfit(recipe: LocalRecipe, data: TrainingSet) -> str | None:
+def unfit(recipe: TunedRecipe, data: TrainingSet) -> str | None:
     """Why the recipe cannot be trained on the data, or None."""
-    if recipe.loss.needs not in data.forms:
+    if isinstance(recipe, HostedRecipe) and _FORM_NEEDS[recipe.form] not in data.forms:
+        fitting = ", ".join(form.value for form in FileForm if _FORM_NEEDS[form] in data.forms)
+        return (
+            f"a training file of {recipe.form.value} needs {_FORM_NEEDS[recipe.form].value}, which "
+            f"this data does not give; what it can fill: {fitting or 'no file'}"
+        )
+    if recipe.loss is not None and recipe.loss.needs not in data.forms:
         fitting = ", ".join(loss.value for loss in Loss if loss.needs in data.forms)
         return (
             f"{recipe.loss.value} needs {recipe.loss.needs.value}, which this data does not "
@@ -134,6 +140,14 @@ def unfit(recipe: LocalRecipe, data: TrainingSet) -> str | None:
     if recipe.batch_size < 2:
         return f"there are no negatives in a batch of {recipe.batch_size}"
     return None
+
+
+_FORM_NEEDS = {
+    FileForm.LABELLED: DataForm.LABELLED_TEXTS,
+    FileForm.PAIRS: DataForm.PAIRS,
+    FileForm.TRIPLETS: DataForm.TRIPLETS,
+}
+"""A file has what the data set has: labelled texts, pairs, or pairs with their negatives."""
 
 
 @dataclass(frozen=True)

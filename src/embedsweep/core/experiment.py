@@ -94,11 +94,26 @@ class Budget:
 
     Attributes:
         minutes: No trial begins after so much time in this call.
+        cost: Providers may bill the sweep this much, in the currency of the prices.
         disk_gb: The models the sweep keeps may take this much.
     """
 
     minutes: float | None = None
+    cost: float | None = None
     disk_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a provider bills for a model, per million tokens; the currency is the user's.
+
+    Attributes:
+        embedding: For tokens embedded with it, and with what is tuned from it.
+        training: For tokens trained on, each epoch anew.
+    """
+
+    embedding: float = 0.0
+    training: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +130,9 @@ class Experiment:
         trials: How many recipes to try, baselines apart.
         sampler, pruner: How to propose and when to stop.
         budget: Bounds.
+        prices: By the provider's name of a model; a model without a price costs nothing.
+        key_variables: By provider, the environment variable that holds its key, where the
+            experiment names one.
         model: Name in the registry.
         policy: What evidence promotion takes.
     """
@@ -131,11 +149,5 @@ class Experiment:
     budget: Budget = field(default_factory=Budget)
     model: str = ""
     policy: PromotionPolicy = field(default_factory=PromotionPolicy)
-
-    @property
-    def base_models(self) -> tuple[str, ...]:
-        """Every base model the space can draw, in the order they are named."""
-        names: dict[str, None] = {}
-        for arm in self.space.arms:
-            names.update(dict.fromkeys(map(str, arm.knobs["base_model"].values or ())))
-        return tuple(names)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    key_variables: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from embedsweep.core.dataset import Dataset, TextRole, TrainingSet
 from embedsweep.core.promotion import Decision
-from embedsweep.core.recipe import Recipe
+from embedsweep.core.recipe import Base, Recipe, TunedRecipe
 from embedsweep.core.report import Report
 from embedsweep.core.trial import Outcome, Role, Trial
 
@@ -54,11 +54,19 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """What a backend tells after an epoch: its number from 1, its losses, and the model so far."""
+    """What a backend tells after an epoch.
+
+    Attributes:
+        epoch: Its number, from 1.
+        losses: Metrics of the training itself, such as ``train/loss``.
+        embedder: The model so far, for as long as the call lasts.
+        save: Leaves the model so far in a folder that `Backend.open` opens.
+    """
 
     epoch: int
     losses: Mapping[str, float]
     embedder: Embedder
+    save: Callable[[Path], None]
 
 
 class StopTraining(Exception):
@@ -72,33 +80,43 @@ class TrainingListener:
     Attributes:
         on_epoch: Called after every epoch; what it raises ends the training and goes through.
         on_step: Called after every optimiser step with (done, total).
+        on_metrics: Called with (step, metrics) when a provider tells of its training.
+        on_fact: Called with (name, value) of what is to be recorded beside the recipe, such as the
+            precision computed in or a job's id; facts told are kept even if the trial fails.
+        say: Called with a line for whoever watches.
     """
 
     on_epoch: Callable[[EpochEnd], None] = lambda end: None
     on_step: Callable[[int, int], None] = lambda done, total: None
+    on_metrics: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
+    on_fact: Callable[[str, str], None] = lambda name, value: None
+    say: Callable[[str], None] = lambda line: None
 
 
 class Backend(Protocol):
     """A way to make models from recipes."""
 
-    def base_digest(self, base_model: str) -> str:
-        """SHA-256 over the base model's files. Raises `UserError` when it cannot be had."""
+    def base_digest(self, base: Base) -> str:
+        """Identity of the base model: SHA-256 over its files; of a provider's model, its names.
+
+        Raises `UserError` when it cannot be had.
+        """
         ...
 
     def train(
-        self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
-    ) -> dict[str, str]:
-        """Train and leave the model in ``folder``, and nothing outside it.
+        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+    ) -> None:
+        """Train and leave the model, or what finds it again, in ``folder``.
 
-        Returns:
-            Facts to record beside the recipe, such as the precision computed in.
+        Calls ``listener.on_epoch`` for each epoch whose model can be had; the last call is of the
+        model that is left in ``folder``.
 
         Raises:
             TrialFailure: The model is not finite, or training broke.
         """
         ...
 
-    def untuned(self, base_model: str, folder: Path) -> None:
+    def untuned(self, base: Base, folder: Path) -> None:
         """Leave the base model in ``folder`` as it comes."""
         ...
 

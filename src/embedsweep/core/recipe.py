@@ -74,8 +74,64 @@ LOSS_KNOBS = frozenset(knob for knobs in _KNOBS.values() for knob in knobs)
 """Every knob that belongs to some loss and not to all."""
 
 
+class Head(StrEnum):
+    """What an adapter puts on frozen vectors. Each begins as the identity."""
+
+    LINEAR = "linear"
+    LOW_RANK = "low_rank"
+    MLP = "mlp"
+
+
+class FileForm(StrEnum):
+    """The rows of a hosted job's training file."""
+
+    LABELLED = "labelled"
+    PAIRS = "pairs"
+    TRIPLETS = "triplets"
+
+
+OPENAI = "openai"
+LOOPBACK = "loopback"
+PROVIDERS = (OPENAI, LOOPBACK)
+"""Providers with a name: OpenAI, and the project's own service, started where it is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A model as it comes, before any tuning.
+
+    Attributes:
+        model: Name of a sentence-transformers model or a folder that holds one; with a provider,
+            the provider's name of it.
+        provider: Who computes its vectors: one of `PROVIDERS`, or the base URL of a server that
+            speaks the OpenAI API; None for this machine.
+        dimensions: Length of the vectors asked of the provider; None for the model's own.
+    """
+
+    model: str
+    provider: str | None = None
+    dimensions: int | None = None
+
+    def __str__(self) -> str:
+        size = f" ({self.dimensions} dimensions)" if self.dimensions else ""
+        return f"{self.model}{size} at {self.provider}" if self.provider else self.model
+
+
+class _Knobs:
+    """What recipes trained on this machine share: a loss, and its own knobs."""
+
+    __slots__ = ()
+
+    loss: Loss
+
+    def knob(self, name: str) -> float:
+        """The value of a loss-specific knob: as set, or the loss's default."""
+        value = getattr(self, name)
+        return float(self.loss.knobs[name] if value is None else value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalRecipe:
+class LocalRecipe(_Knobs):
     """A fine-tune of a sentence-transformers model on this machine.
 
     Attributes:
@@ -110,10 +166,82 @@ class LocalRecipe:
     margin: float | None = None
     mini_batch_size: int | None = None
 
-    def knob(self, name: str) -> float:
-        """The value of a loss-specific knob: as set, or the loss's default."""
-        value = getattr(self, name)
-        return float(self.loss.knobs[name] if value is None else value)
+    @property
+    def base(self) -> Base:
+        return Base(self.base_model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterRecipe(_Knobs):
+    """A small head trained on the vectors of a frozen model.
+
+    Attributes:
+        base_model, provider, dimensions: The frozen model; see `Base`.
+        head: The head's shape.
+        width: Rank of a low-rank head, hidden units of an MLP; None for a linear head.
+        loss: What training minimises; any but the cached one, for vectors cost no memory.
+        epochs: Passes over the training data, at least 1.
+        learning_rate: Peak rate of AdamW, reached after the warm-up.
+        batch_size: Rows per optimiser step.
+        seed: Fixes row order, every drawn negative and the head's first weights.
+        warmup: Share of all steps over which the rate climbs from zero; it then falls linearly
+            to zero.
+        weight_decay: AdamW's; it pulls the head towards the identity.
+        scale: Inverse temperature of the cosine scores (ranking losses, CoSENT, softmax).
+        margin: Distance beyond which a negative costs nothing, as a cosine distance.
+    """
+
+    kind: ClassVar[str] = "adapter"
+
+    base_model: str
+    provider: str | None = None
+    dimensions: int | None = None
+    head: Head
+    width: int | None = None
+    loss: Loss
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    scale: float | None = None
+    margin: float | None = None
+
+    @property
+    def base(self) -> Base:
+        return Base(self.base_model, self.provider, self.dimensions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedRecipe:
+    """A fine-tuning job at a provider, over the OpenAI API.
+
+    Attributes:
+        base_model: The provider's name of the model to tune.
+        provider: See `Base`.
+        form: The rows of the training file.
+        loss: What training minimises, where the server takes one; None leaves it to the server.
+        epochs: ``n_epochs`` of the job.
+        learning_rate_multiplier: The job's; a multiple of the rate the server thinks right.
+        batch_size: The job's.
+        seed: The job's.
+    """
+
+    kind: ClassVar[str] = "hosted"
+
+    base_model: str
+    provider: str
+    form: FileForm
+    loss: Loss | None = None
+    epochs: int
+    learning_rate_multiplier: float
+    batch_size: int
+    seed: int
+
+    @property
+    def base(self) -> Base:
+        return Base(self.base_model, self.provider)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,34 +250,52 @@ class BaselineRecipe:
 
     Attributes:
         method: ``untuned`` or ``bm25``.
-        base_model: The model, for ``untuned``; None for BM25.
+        base_model, provider, dimensions: The model, for ``untuned``, as in `Base`; None for BM25.
     """
 
     kind: ClassVar[str] = "baseline"
 
     method: str
     base_model: str | None = None
+    provider: str | None = None
+    dimensions: int | None = None
+
+    @property
+    def base(self) -> Base | None:
+        if self.base_model is None:
+            return None
+        return Base(self.base_model, self.provider, self.dimensions)
 
 
-Recipe = LocalRecipe | BaselineRecipe
+TunedRecipe = LocalRecipe | AdapterRecipe | HostedRecipe
+"""What a search space draws."""
 
-_KINDS: dict[str, type[LocalRecipe] | type[BaselineRecipe]] = {
-    LocalRecipe.kind: LocalRecipe,
-    BaselineRecipe.kind: BaselineRecipe,
+Recipe = TunedRecipe | BaselineRecipe
+
+TUNED: Mapping[str, type[LocalRecipe] | type[AdapterRecipe] | type[HostedRecipe]] = {
+    kind.kind: kind for kind in (LocalRecipe, AdapterRecipe, HostedRecipe)
 }
+"""The recipes a search space draws, by kind."""
+
+_ENUMS: Mapping[str, type[StrEnum]] = {"loss": Loss, "head": Head, "form": FileForm}
 
 
 def recipe_in_words(recipe: Recipe) -> str:
     """The recipe on one line, for people."""
-    if not isinstance(recipe, LocalRecipe):
-        return " ".join(filter(None, (recipe.method, recipe.base_model)))
+    if isinstance(recipe, BaselineRecipe):
+        return f"{recipe.method} {recipe.base}" if recipe.base else recipe.method
+    plural = "" if recipe.epochs == 1 else "s"
+    loss = recipe.loss.value if recipe.loss else "the server's loss"
+    common = f"{loss}, {recipe.epochs} epoch{plural}"
+    if isinstance(recipe, HostedRecipe):
+        rate = f"lr x {recipe.learning_rate_multiplier:.3g}"
+        return f"job: {common}, {rate}, batch {recipe.batch_size}"
     knobs = ((name, getattr(recipe, name)) for name in recipe.loss.knobs)
     own = "".join(f", {name} {value:g}" for name, value in knobs if value is not None)
-    plural = "" if recipe.epochs == 1 else "s"
-    return (
-        f"{recipe.loss.value}, {recipe.epochs} epoch{plural}, "
-        f"lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}{own}"
-    )
+    head = ""
+    if isinstance(recipe, AdapterRecipe):
+        head = f"{recipe.head.value}{f' {recipe.width}' if recipe.width else ''} head: "
+    return f"{head}{common}, lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}{own}"
 
 
 def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:
@@ -161,14 +307,14 @@ def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:
 def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     """The inverse of `recipe_as_dict`; raises `ValueError` for a kind or field it does not know."""
     rest = dict(values)
-    kind = _KINDS.get(str(rest.pop("kind", None)))
+    kinds = {**TUNED, BaselineRecipe.kind: BaselineRecipe}
+    kind = kinds.get(str(rest.pop("kind", None)))
     if kind is None:
-        raise ValueError(f"recipe kind is {values.get('kind')!r}, expected one of {sorted(_KINDS)}")
+        raise ValueError(f"recipe kind is {values.get('kind')!r}, expected one of {sorted(kinds)}")
     unknown = set(rest) - {field.name for field in fields(kind)}
     if unknown:
         raise ValueError(f"recipe has unknown fields {sorted(unknown)}")
-    if "loss" in rest:
-        rest["loss"] = Loss(rest["loss"])
+    rest.update({name: _ENUMS[name](rest[name]) for name in _ENUMS.keys() & rest})
     return kind(**rest)
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import Suggest
-from embedsweep.core.recipe import LOSS_KNOBS, LocalRecipe, Loss, Recipe
+from embedsweep.core.recipe import (
+    LOSS_KNOBS,
+    TUNED,
+    Base,
+    FileForm,
+    Head,
+    Loss,
+    TunedRecipe,
+)
 
 Scalar = str | int | float
 ARM = "arm"
@@ -80,24 +88,57 @@ class Arm:
     backend: str
     knobs: Mapping[str, Domain]
 
-    def losses(self) -> tuple[Loss, ...]:
-        loss = self.knobs["loss"]
+    def losses(self) -> tuple[Loss | None, ...]:
+        """The losses it can draw; a single None where the loss is left to a server."""
+        loss = self.knobs.get("loss")
+        if loss is None:
+            return (None,)
         return tuple(Loss(str(value)) for value in loss.values or ())
 
-    def draw(self, suggest: Suggest, seed: int) -> Recipe:
+    def bases(self) -> list[Base]:
+        """The untuned models its recipes begin from, in the order they are named."""
+
+        def options(knob: str) -> tuple[Scalar, ...]:
+            domain = self.knobs.get(knob)
+            return () if domain is None else domain.values or ()
+
+        return [
+            Base(str(model), str(provider) if provider else None, int(size) if size else None)
+            for model in options("base_model")
+            for provider in options("provider") or (None,)
+            for size in options("dimensions") or (None,)
+        ]
+
+    def draw(self, suggest: Suggest, seed: int) -> TunedRecipe:
         values: dict[str, Any] = {"seed": seed}
-        for knob in _drawing_order(self.knobs):
-            if knob in LOSS_KNOBS and knob not in Loss(values["loss"]).knobs:
-                continue
-            values[knob] = self.knobs[knob].draw(suggest, f"{self.name}.{knob}")
-        values["loss"] = Loss(values["loss"])
-        return LocalRecipe(**{**values["loss"].knobs, **values})
+        for knob in _drawing_order(self):
+            if _is_live(knob, values):
+                values[knob] = self.knobs[knob].draw(suggest, f"{self.name}.{knob}")
+        if "loss" in values:
+            values["loss"] = loss = Loss(values["loss"])
+            known = {field.name for field in fields(TUNED[self.backend])}
+            own = {name: value for name, value in loss.knobs.items() if name in known}
+            values = {**own, **values}
+        for name, enum in (("head", Head), ("form", FileForm)):
+            if name in values:
+                values[name] = enum(values[name])
+        return TUNED[self.backend](**values)
 
 
-def _drawing_order(knobs: Mapping[str, Domain]) -> list[str]:
-    """Recipe field order: a loss is drawn before the knobs that hang on it."""
-    order = [field.name for field in fields(LocalRecipe)]
-    return sorted(knobs, key=order.index)
+def _drawing_order(arm: Arm) -> list[str]:
+    """Recipe field order, but a loss and a head are drawn before the knobs that hang on them."""
+    order = [field.name for field in fields(TUNED[arm.backend])]
+    return sorted(arm.knobs, key=lambda knob: (knob not in _FIRST, order.index(knob)))
+
+
+_FIRST = ("loss", "head")
+
+
+def _is_live(knob: str, values: Mapping[str, Any]) -> bool:
+    """Whether a knob means anything beside the values drawn so far."""
+    if knob in LOSS_KNOBS:
+        return knob in Loss(values["loss"]).knobs
+    return knob != "width" or values["head"] != Head.LINEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +153,40 @@ class SearchSpace:
     arms: tuple[Arm, ...]
     seed: int
 
-    def draw(self, suggest: Suggest) -> tuple[str, Recipe]:
+    def draw(self, suggest: Suggest) -> tuple[str, TunedRecipe]:
         """Ask for one value after another and return the arm's name and its recipe."""
         names = tuple(arm.name for arm in self.arms)
         chosen = names[0] if len(names) == 1 else suggest.choice(ARM, names)
         arm = next(arm for arm in self.arms if arm.name == chosen)
         return arm.name, arm.draw(suggest, self.seed)
 
+    def bases(self) -> tuple[Base, ...]:
+        """Every untuned model its recipes begin from, in the order they are named."""
+        return tuple(dict.fromkeys(base for arm in self.arms for base in arm.bases()))
+
     def size(self) -> int | None:
         """How many distinct recipes there are; None where a knob is a real number."""
         total = 0
         for arm in self.arms:
-            for loss in arm.losses():
-                counts = [len(values) if values else 0 for values in _live_values(arm, loss)]
-                if 0 in counts:
+            for branch in _branches(arm):
+                domains = [arm.knobs[knob].values for knob in _live_knobs(arm, branch)]
+                if None in domains:
                     return None
-                total += prod(counts)
+                total += prod(len(values or ()) for values in domains)
         return total
 
     def assignments(self) -> Iterator[dict[str, Scalar]]:
         """Every recipe of a finite space, as the values a `Suggest` would be asked for, by name."""
         for arm in self.arms:
-            for loss in arm.losses():
-                live = _live_knobs(arm, loss)
+            for branch in _branches(arm):
+                live = _live_knobs(arm, branch)
                 for values in product(*(_values(arm.knobs[knob]) for knob in live)):
+                    recipe = {**branch, **dict(zip(live, values, strict=True))}
                     drawn = {
                         f"{arm.name}.{knob}": value
-                        for knob, value in zip(live, values, strict=True)
+                        for knob, value in recipe.items()
                         if len(_values(arm.knobs[knob])) > 1
                     }
-                    if len(arm.losses()) > 1:
-                        drawn[f"{arm.name}.loss"] = loss.value
                     if len(self.arms) > 1:
                         drawn[ARM] = arm.name
                     yield drawn
@@ -162,13 +206,16 @@ class SearchSpace:
         return {"arms": arms, "seed": self.seed}
 
 
-def _live_knobs(arm: Arm, loss: Loss) -> list[str]:
-    names = (knob for knob in _drawing_order(arm.knobs) if knob != "loss")
-    return [knob for knob in names if knob not in LOSS_KNOBS or knob in loss.knobs]
+def _branches(arm: Arm) -> Iterator[dict[str, Scalar]]:
+    """Every choice of the knobs that other knobs hang on."""
+    first = [knob for knob in _FIRST if knob in arm.knobs]
+    for values in product(*(_values(arm.knobs[knob]) for knob in first)):
+        yield dict(zip(first, values, strict=True))
 
 
-def _live_values(arm: Arm, loss: Loss) -> list[tuple[Scalar, ...] | None]:
-    return [arm.knobs[knob].values for knob in _live_knobs(arm, loss)]
+def _live_knobs(arm: Arm, branch: Mapping[str, Scalar]) -> list[str]:
+    names = (knob for knob in _drawing_order(arm) if knob not in _FIRST)
+    return [knob for knob in names if _is_live(knob, branch)]
 
 
 def _values(domain: Domain) -> tuple[Scalar, ...]:

@@ -24,7 +24,6 @@ from embedsweep.core.fingerprint import canonical_json
 from embedsweep.core.ports import OpenSweep, TrialEnd, TrialStart
 from embedsweep.core.recipe import (
     BaselineRecipe,
-    LocalRecipe,
     Recipe,
     recipe_as_dict,
     recipe_from_dict,
@@ -82,7 +81,8 @@ def run_name(start: TrialStart) -> str:
     """Such as ``baseline-0-untuned`` and ``trial-0007-local-triplet``."""
     if isinstance(start.recipe, BaselineRecipe):
         return f"{start.role.value}-{start.number}-{start.recipe.method}"
-    return f"{start.role.value}-{start.number:04d}-{start.arm}-{start.recipe.loss.value}"
+    loss = f"-{start.recipe.loss.value}" if start.recipe.loss else ""
+    return f"{start.role.value}-{start.number:04d}-{start.arm}{loss}"
 
 
 def start_tags(sweep: OpenSweep, start: TrialStart) -> dict[str, str]:
@@ -154,7 +154,7 @@ def metric_entities(
 
 
 def last_step(recipe: Recipe) -> int:
-    return recipe.epochs if isinstance(recipe, LocalRecipe) else 0
+    return 0 if isinstance(recipe, BaselineRecipe) else recipe.epochs
 
 
 def end_metrics(end: TrialEnd) -> dict[str, float]:

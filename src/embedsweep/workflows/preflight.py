@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from embedsweep.core.dataset import Dataset, unfit
 from embedsweep.core.errors import Fault, UsageError
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.recipe import LocalRecipe, Loss
-from embedsweep.core.space import Arm
+from embedsweep.core.recipe import Base, Loss
 from embedsweep.evaluation import measures_of
 
 MODEL_BYTES = 100_000_000
@@ -22,10 +21,10 @@ MODEL_BYTES = 100_000_000
 class _Lowest:
     """Answers the search space with the least of every domain, and one loss."""
 
-    loss: Loss
+    loss: Loss | None
 
     def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float:
-        if name.endswith(".loss"):
+        if name.endswith(".loss") and self.loss is not None:
             return self.loss.value
         return min(options) if all(isinstance(option, int) for option in options) else options[0]
 
@@ -39,7 +38,7 @@ class _Lowest:
 
 
 def preflight(
-    experiment: Experiment, dataset: Dataset, base_digest: Callable[[str], str], home: Path
+    experiment: Experiment, dataset: Dataset, base_digest: Callable[[Base], str], home: Path
 ) -> None:
     """Refuse what cannot work. Loads no model.
 
@@ -60,32 +59,26 @@ def preflight(
     ]
     if faults:
         raise UsageError.of(faults)
-    for name in experiment.base_models:
-        base_digest(name)
+    for base in experiment.space.bases():
+        base_digest(base)
 
 
 def _unfit_losses(experiment: Experiment, dataset: Dataset) -> list[Fault]:
     faults = []
     for arm in experiment.space.arms:
         for loss in arm.losses():
-            reason = unfit(_lowest(arm, loss, experiment.space.seed), dataset.train)
+            recipe = arm.draw(_Lowest(loss), experiment.space.seed)
+            reason = unfit(recipe, dataset.train)
             if reason is not None:
                 faults.append(
                     Fault(
-                        f"loss {loss.value!r}",
+                        f"loss {loss.value!r}" if loss else "training file",
                         f"{experiment.path} (arm {arm.name})",
                         reason,
                         "take it out of the arm, or give data that feeds it",
                     )
                 )
     return faults
-
-
-def _lowest(arm: Arm, loss: Loss, seed: int) -> LocalRecipe:
-    recipe = arm.draw(_Lowest(loss), seed)
-    if not isinstance(recipe, LocalRecipe):
-        raise TypeError(f"arm {arm.name} draws {recipe.kind} recipes")
-    return replace(recipe, loss=loss)
 
 
 def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
@@ -104,7 +97,7 @@ def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
 
 
 def _too_little_disk(experiment: Experiment, home: Path) -> list[Fault]:
-    needed = MODEL_BYTES * (experiment.trials + len(experiment.base_models))
+    needed = MODEL_BYTES * (experiment.trials + len(experiment.space.bases()))
     free = shutil.disk_usage(home).free
     allowed = experiment.budget.disk_gb
     if allowed is not None and needed > allowed * 1e9:

@@ -131,7 +131,7 @@ def _measure(
         folder = Path(tempfile.mkdtemp(prefix="promote-", dir=services.work))
         try:
             model = services.registry.fetch(reference, folder, manifest)
-            embedder = services.backend(candidate.recipe).open(model)
+            embedder = services.open(model)
             reports[side] = evaluate(embedder, benchmark, experiment.objective)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

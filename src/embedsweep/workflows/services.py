@@ -10,8 +10,8 @@ from typing import Protocol
 import optuna
 
 from embedsweep.core.errors import UsageError
-from embedsweep.core.ports import Backend, Ledger, Registry
-from embedsweep.core.recipe import Recipe
+from embedsweep.core.ports import Backend, Embedder, Ledger, Registry
+from embedsweep.core.recipe import Base, TunedRecipe
 
 
 class Progress(Protocol):
@@ -56,6 +56,7 @@ class Services:
         ledger: Where trials are recorded.
         registry: Where models are promoted.
         backends: By recipe kind.
+        kind_of: Tells by a model's folder which kind of recipe made it.
         open_study: Opens the Optuna study of a name, made if absent, maximising.
         work: A folder for models on their way; emptied by whoever fills it.
         progress: Where progress is shown.
@@ -64,13 +65,23 @@ class Services:
     ledger: Ledger
     registry: Registry
     backends: Mapping[str, Backend]
+    kind_of: Callable[[Path], str]
     open_study: OpenStudy
     work: Path
     progress: Progress
 
-    def backend(self, recipe: Recipe) -> Backend:
-        """The backend of a recipe; baselines of untuned models belong to the local one."""
-        kind = "local" if recipe.kind == "baseline" else recipe.kind
+    def backend(self, recipe: TunedRecipe) -> Backend:
+        return self._backend(recipe.kind)
+
+    def backend_of(self, base: Base) -> Backend:
+        """The backend that has the untuned model."""
+        return self._backend("hosted" if base.provider else "local")
+
+    def open(self, folder: Path) -> Embedder:
+        """The model in a folder, whichever backend left it there."""
+        return self._backend(self.kind_of(folder)).open(folder)
+
+    def _backend(self, kind: str) -> Backend:
         if kind not in self.backends:
             raise UsageError(
                 f"backend {kind!r}",

@@ -18,7 +18,7 @@ from embedsweep.backends.local.encoder import (
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Backend, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, Recipe
+from embedsweep.core.recipe import Base, LocalRecipe, TunedRecipe
 from embedsweep.core.trial import TrialFailure
 
 
@@ -30,37 +30,35 @@ class LocalBackend:
         # The sweep has bars of its own; one per file read would tear them apart.
         disable_progress_bar()  # type: ignore[no-untyped-call]
 
-    def base_digest(self, base_model: str) -> str:
-        return _digest(base_folder(base_model))
+    def base_digest(self, base: Base) -> str:
+        return _digest(base_folder(base.model))
 
     def train(
-        self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
-    ) -> dict[str, str]:
+        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+    ) -> None:
         if not isinstance(recipe, LocalRecipe):
             raise TypeError(f"expected a local recipe, got {recipe.kind}")
         precision = training_precision(self.device)
+        listener.on_fact("device", self.device)
+        listener.on_fact("precision", str(precision).removeprefix("torch."))
+        listener.on_fact("threads", str(torch.get_num_threads()))
         devices = [torch.device(self.device)] if self.device == "cuda" else []
         try:
             with torch.random.fork_rng(devices):
                 torch.manual_seed(recipe.seed)
                 model = open_model(base_folder(recipe.base_model), self.device)
                 training = Training(model, recipe, data, precision)
+                listener.on_fact("steps", str(training.total_steps))
                 training.run(listener)
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise TrialFailure(
                 "out_of_memory",
                 f"{error}; a smaller batch_size or train_tokens, or the cached loss, needs less",
             ) from error
-        model.save(str(folder), create_model_card=False)
-        return {
-            "device": self.device,
-            "precision": str(precision).removeprefix("torch."),
-            "threads": str(torch.get_num_threads()),
-            "steps": str(training.total_steps),
-        }
+        training.save(folder)
 
-    def untuned(self, base_model: str, folder: Path) -> None:
-        model = open_model(base_folder(base_model), self.device)
+    def untuned(self, base: Base, folder: Path) -> None:
+        model = open_model(base_folder(base.model), self.device)
         model.save(str(folder), create_model_card=False)
 
     def open(self, folder: Path) -> LocalEmbedder:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
 from embedsweep.core.ports import (
+    Embedder,
     EpochEnd,
     OpenSweep,
     StopTraining,
@@ -18,7 +19,7 @@ from embedsweep.core.ports import (
     TrialEnd,
     TrialStart,
 )
-from embedsweep.core.recipe import BaselineRecipe
+from embedsweep.core.recipe import BaselineRecipe, TunedRecipe
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Trial, TrialFailure
 from embedsweep.evaluation import evaluate, evaluate_lexical
@@ -36,7 +37,16 @@ class _Made:
     outcome: Outcome
     report: Report | None = None
     model: Path | None = None
-    facts: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What making a model needs beside its recipe."""
+
+    run_id: str
+    model: Path
+    listener: TrainingListener
+    keeps_up: KeepsUp
 
 
 class TrialRunner:
@@ -63,19 +73,27 @@ class TrialRunner:
         An interruption abandons the run and goes through; so does a mistake of the user's and a
         store that fails, for they concern the sweep and not this recipe.
         """
-        ledger = self._services.ledger
+        ledger, label = self._services.ledger, f"{start.role.value} {start.number}"
         run_id = ledger.start(self._sweep, self._dataset, start)
-        self._services.progress.trial(_label(start), 0, 1)
+        progress, facts = self._services.progress, dict[str, str]()
+        progress.trial(label, 0, 1)
+        listener = TrainingListener(
+            on_step=lambda done, total: progress.trial(label, done, total),
+            on_metrics=lambda step, metrics: ledger.epoch(run_id, step, metrics),
+            on_fact=facts.__setitem__,
+            say=progress.say,
+        )
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
         try:
-            took = measured(lambda: self._make(start, run_id, folder, keeps_up))
+            attempt = _Attempt(run_id, folder / "model", listener, keeps_up)
+            took = measured(lambda: self._make(start, attempt))
             end = TrialEnd(
                 outcome=took.result.outcome,
                 seconds=took.seconds,
                 peak_memory=took.peak_memory,
                 report=took.result.report,
                 model=took.result.model,
-                facts=took.result.facts or {},
+                facts=facts,
             )
             return ledger.finish(run_id, start, end)
         except (KeyboardInterrupt, UserError):
@@ -84,11 +102,11 @@ class TrialRunner:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _make(self, start: TrialStart, run_id: str, folder: Path, keeps_up: KeepsUp) -> _Made:
+    def _make(self, start: TrialStart, attempt: _Attempt) -> _Made:
         try:
             if isinstance(start.recipe, BaselineRecipe):
-                return self._baseline(start.recipe, folder / "model")
-            return self._tuned(start, run_id, folder / "model", keeps_up)
+                return self._baseline(start.recipe, attempt.model)
+            return self._tuned(start.recipe, attempt)
         except TrialFailure as failure:
             return _Made(Failed(failure.kind, failure.message))
         except UserError:
@@ -97,36 +115,32 @@ class TrialRunner:
             return _Made(Failed(type(error).__name__, str(error) or repr(error)))
 
     def _baseline(self, recipe: BaselineRecipe, model: Path) -> _Made:
-        if recipe.base_model is None:
+        if recipe.base is None:
             report = evaluate_lexical(self._dataset.valid, self._objective)
             return _Made(Completed(), report)
-        backend = self._services.backend(recipe)
-        backend.untuned(recipe.base_model, model)
-        report = evaluate(backend.open(model), self._dataset.valid, self._objective)
-        return _Made(Completed(), report, model)
+        self._services.backend_of(recipe.base).untuned(recipe.base, model)
+        return _Made(Completed(), self._measured(self._services.open(model)), model)
 
-    def _tuned(self, start: TrialStart, run_id: str, model: Path, keeps_up: KeepsUp) -> _Made:
-        reports: list[Report] = []
+    def _tuned(self, recipe: TunedRecipe, attempt: _Attempt) -> _Made:
+        report: Report | None = None
+        reached = 0
 
         def on_epoch(end: EpochEnd) -> None:
-            report = evaluate(end.embedder, self._dataset.valid, self._objective)
-            reports.append(report)
-            self._services.ledger.epoch(run_id, end.epoch, {**report.metrics(), **end.losses})
-            if not keeps_up(end.epoch, report.means[self._objective]):
+            nonlocal report, reached
+            report, reached = self._measured(end.embedder), end.epoch
+            metrics = {**report.metrics(), **end.losses}
+            self._services.ledger.epoch(attempt.run_id, end.epoch, metrics)
+            if not attempt.keeps_up(end.epoch, report.means[self._objective]):
                 raise StopTraining
 
-        label = _label(start)
-        listener = TrainingListener(
-            on_epoch=on_epoch,
-            on_step=lambda done, total: self._services.progress.trial(label, done, total),
-        )
-        backend = self._services.backend(start.recipe)
+        listener = replace(attempt.listener, on_epoch=on_epoch)
         try:
-            facts = backend.train(start.recipe, self._dataset.train, model, listener)
+            self._services.backend(recipe).train(
+                recipe, self._dataset.train, attempt.model, listener
+            )
         except StopTraining:
-            return _Made(Pruned(len(reports)))
-        return _Made(Completed(), reports[-1], model, facts)
+            return _Made(Pruned(reached))
+        return _Made(Completed(), report, attempt.model)
 
-
-def _label(start: TrialStart) -> str:
-    return f"{start.role.value} {start.number}"
+    def _measured(self, embedder: Embedder) -> Report:
+        return evaluate(embedder, self._dataset.valid, self._objective)

@@ -12,8 +12,8 @@ from embedsweep.core.experiment import Experiment
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
 from embedsweep.core.recipe import (
+    Base,
     BaselineRecipe,
-    LocalRecipe,
     Recipe,
     recipe_fingerprint,
     recipe_in_words,
@@ -52,7 +52,7 @@ def run_sweep(
         UsageError: The experiment changed since its sweep began.
         KeyboardInterrupt: Goes through; what was done stays, the trial at hand is run again.
     """
-    bases = {name: services.backends["local"].base_digest(name) for name in experiment.base_models}
+    bases = {base: services.backend_of(base).base_digest(base) for base in experiment.space.bases()}
     sweep = _open(experiment, dataset, services, bases, new=options.new_study)
     coordinator = _Coordinator(experiment, dataset, services, sweep, bases)
     status = "FAILED"
@@ -71,7 +71,7 @@ def _open(
     experiment: Experiment,
     dataset: Dataset,
     services: Services,
-    bases: dict[str, str],
+    bases: Mapping[Base, str],
     *,
     new: bool,
 ) -> OpenSweep:
@@ -79,7 +79,7 @@ def _open(
         "objective": str(experiment.objective),
         "space": experiment.space.as_dict(),
         "data": {split.value: digest for split, digest in dataset.digests.items()},
-        "base_models": bases,
+        "base_models": {str(base): digest for base, digest in bases.items()},
     }
     digest = fingerprint(identity)
     known = services.ledger.latest(experiment.name)
@@ -133,7 +133,7 @@ class _Coordinator:
         dataset: Dataset,
         services: Services,
         sweep: OpenSweep,
-        bases: dict[str, str],
+        bases: Mapping[Base, str],
     ) -> None:
         self._experiment = experiment
         self._dataset = dataset
@@ -187,8 +187,13 @@ class _Coordinator:
 
     def _baselines(self) -> list[BaselineRecipe]:
         recipes = [
-            BaselineRecipe(method="untuned", base_model=name)
-            for name in self._experiment.base_models
+            BaselineRecipe(
+                method="untuned",
+                base_model=base.model,
+                provider=base.provider,
+                dimensions=base.dimensions,
+            )
+            for base in self._bases
         ]
         retrieval = self._dataset.valid.retrieval
         if retrieval is not None and not retrieval.leave_one_out:
@@ -236,11 +241,8 @@ class _Coordinator:
 
     def _fingerprint(self, recipe: Recipe) -> str:
         data = self._dataset.fingerprint
-        if isinstance(recipe, LocalRecipe):
-            return recipe_fingerprint(recipe, data, self._bases[recipe.base_model])
-        if recipe.base_model is None:
-            return recipe_fingerprint(recipe, data)
-        return recipe_fingerprint(recipe, data, self._bases[recipe.base_model])
+        base = recipe.base
+        return recipe_fingerprint(recipe, data, *([self._bases[base]] if base else []))
 
     def _drawn(self) -> list[Trial]:
         return [trial for trial in self._trials.values() if trial.role is Role.TRIAL]

@@ -1,0 +1,1 @@
+"""Small heads trained on the vectors of frozen models."""
