@@ -1,0 +1,53 @@
+"""The command line where the terminal, the locale and the home folder are poor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENT = """
+name: mine
+data: {train: train.jsonl, split: {valid: 0.3, test: 0.3}}
+objective: accuracy
+search:
+  trials: 1
+  arms: [{backend: local, base_model: all-MiniLM-L6-v2, loss: softmax, epochs: 1}]
+"""
+
+
+def _check(folder: Path, rows: list[object], **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / "mine.yaml").write_text(EXPERIMENT)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("EMBEDSWEEP_", "MLFLOW_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "embedsweep", "check", "mine.yaml"],
+        cwd=folder,
+        env={**kept, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "no_SUCH.locale"])
+def test_a_poor_locale_and_no_terminal_change_nothing(tmp_path, locale):
+    rows = [
+        {"text": f"ärger nummer {i}", "metadata": {"label": f"größe {i % 2}"}} for i in range(40)
+    ]
+    done = _check(tmp_path, rows, LC_ALL=locale, COLUMNS="80", HOME="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+
+
+def test_a_fault_is_told_in_the_text_s_own_letters(tmp_path):
+    rows = [{"text": "größe", "metadata": {}}, {"text": "ärger", "metadata": {"label": "ß"}}]
+    done = _check(tmp_path, rows, LC_ALL="C", COLUMNS="80")
+    assert done.returncode == 3
+    assert "train.jsonl:1" in done.stderr
+    assert "Traceback" not in done.stderr
