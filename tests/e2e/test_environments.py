@@ -20,7 +20,9 @@ search:
 """
 
 
-def _check(folder: Path, rows: list[object], **environment: str) -> subprocess.CompletedProcess[str]:
+def _check(
+    folder: Path, rows: list[object], **environment: str
+) -> subprocess.CompletedProcess[str]:
     (folder / "mine.yaml").write_text(EXPERIMENT)
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -19,7 +19,7 @@ from embedsweep.data.faults import FaultLog
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is refused, so that a file without line ends cannot fill the memory."""
 
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -152,7 +152,7 @@ class TextFile:
 
 def _unzipped(reader: _HashingReader) -> io.BufferedIOBase:
     buffered = io.BufferedReader(reader)
-    if buffered.peek(2)[:2] == _GZIP_MAGIC:
+    if buffered.peek(2)[:2] == GZIP_MAGIC:
         return gzip.GzipFile(fileobj=buffered)
     return buffered
 

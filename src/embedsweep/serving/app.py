@@ -7,41 +7,55 @@ from starlette.middleware import Middleware
 
 from embedsweep.serving.body import BoundedBody
 from embedsweep.serving.errors import Replies, speak_openai
+from embedsweep.serving.fine_tuning.file_routes import UPLOADS, file_routes
+from embedsweep.serving.fine_tuning.job_routes import deletion_routes, job_routes
+from embedsweep.serving.fine_tuning.service import FineTuning
 from embedsweep.serving.gate import Gate
 from embedsweep.serving.guards import Guards, header_guard, host_guard, key_guard
 from embedsweep.serving.limits import Limits
 from embedsweep.serving.routes import embeddings_routes, models_routes, probe_routes
+from embedsweep.serving.served import Shelf, Shelves
 from embedsweep.serving.shelf import ModelShelf
 
 
 def create_app(
-    shelf: ModelShelf,
+    shelf: ModelShelf | None,
     limits: Limits,
     api_keys: frozenset[str],
     hosts: frozenset[str],
+    fine_tuning: FineTuning | None = None,
 ) -> FastAPI:
-    """The OpenAI-compatible application over a shelf; its gate is at ``app.state.gate``.
+    """The OpenAI-compatible application; its gate is at ``app.state.gate``.
 
     Args:
-        shelf: The models.
+        shelf: The champions, if any are served.
         limits: How much to take on.
         api_keys: Keys that open it; without any it is open to whoever reaches it.
         hosts: Host headers it answers to, with their ports.
+        fine_tuning: Takes files and jobs, and serves what comes of them; None to do neither.
     """
     gate = Gate(limits.concurrent, limits.waiting)
     guards = (header_guard(limits.header_bytes), host_guard(hosts), key_guard(api_keys))
+    streamed = frozenset({UPLOADS} if fine_tuning else ())
     app = FastAPI(
         openapi_url=None,
         redirect_slashes=False,
         middleware=[
             Middleware(Replies),
             Middleware(Guards, guards),
-            Middleware(BoundedBody, limits.body_bytes, limits.body_seconds),
+            Middleware(BoundedBody, limits.body_bytes, limits.body_seconds, streamed),
         ],
     )
     app.state.gate = gate
     speak_openai(app)
-    app.include_router(embeddings_routes(shelf, gate, limits))
-    app.include_router(models_routes(shelf))
+    champions: tuple[Shelf, ...] = (shelf,) if shelf else ()
+    tuned: tuple[Shelf, ...] = (fine_tuning.shelf,) if fine_tuning else ()
+    shelves = Shelves(champions + tuned)
+    app.include_router(embeddings_routes(shelves, gate, limits))
+    app.include_router(models_routes(shelves))
     app.include_router(probe_routes(shelf, gate))
+    if fine_tuning:
+        app.include_router(file_routes(fine_tuning, gate, limits))
+        app.include_router(job_routes(fine_tuning, gate))
+        app.include_router(deletion_routes(fine_tuning))
     return app

@@ -15,15 +15,24 @@ class BoundedBody:
 
     So a slow client holds no place in the line, and a body is refused as soon as it is too
     large, with or without a Content-Length.
+
+    Args:
+        app: Who gets the requests.
+        limit: Bytes of a body.
+        seconds: A body must have arrived by then.
+        streamed: Paths whose POST bodies are passed on as they come; the route bounds them.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int, seconds: float, streamed: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._limit = limit
         self._seconds = seconds
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._is_streamed(scope):
             await self._app(scope, receive, send)
             return
         if int(Headers(scope=scope).get("content-length", "0")) > self._limit:
@@ -42,6 +51,9 @@ class BoundedBody:
             return unread.pop() if unread else await receive()
 
         await self._app(scope, receive_again, send)
+
+    def _is_streamed(self, scope: Scope) -> bool:
+        return scope["method"] == "POST" and scope["path"] in self._streamed
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body; None when the client has left."""

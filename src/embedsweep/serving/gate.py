@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from embedsweep.serving.errors import ApiError
@@ -26,6 +26,7 @@ class Gate:
         self._capacity = concurrent + waiting
         self._turns = asyncio.Semaphore(concurrent)
         self._threads = ThreadPoolExecutor(concurrent, thread_name_prefix="embed")
+        self._openers = ThreadPoolExecutor(1, thread_name_prefix="open")
         self._computing: set[asyncio.Future[Any]] = set()
         self._is_abandoned = False
 
@@ -36,17 +37,9 @@ class Gate:
         Raises:
             ApiError: 429 when the line is full, 503 when the gate is closed.
         """
-        if self.is_closed:
-            raise _shutting_down()
-        if self.in_flight >= self._capacity:
-            message = f"{self.in_flight} requests are in flight, no more are taken; try again"
-            raise ApiError(429, "rate_limit_exceeded", message, headers=RETRY_SOON)
-        self.in_flight += 1
-        try:
+        with self._place():
             async with self._turns:
                 yield
-        finally:
-            self.in_flight -= 1
 
     async def compute(self, work: Callable[[], Result]) -> Result:
         """The work's result, computed in a thread; to be called by who holds a turn.
@@ -54,16 +47,43 @@ class Gate:
         Raises:
             ApiError: 503 when the gate was abandoned.
         """
+        return await self._in_thread(self._threads, work)
+
+    async def prepare(self, work: Callable[[], Result]) -> Result:
+        """The result of what must come before a turn, such as loading a model.
+
+        It counts as in flight but holds nobody's turn up; one such work runs at a time.
+
+        Raises:
+            ApiError: As `turn` and `compute` do.
+        """
+        with self._place():
+            return await self._in_thread(self._openers, work)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self.is_closed:
+            raise shutting_down()
+        if self.in_flight >= self._capacity:
+            message = f"{self.in_flight} requests are in flight, no more are taken; try again"
+            raise ApiError(429, "rate_limit_exceeded", message, headers=RETRY_SOON)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         if self._is_abandoned:
-            raise _shutting_down()
-        computing = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            raise shutting_down()
+        computing = asyncio.get_running_loop().run_in_executor(threads, work)
         self._computing.add(computing)
         computing.add_done_callback(self._computing.discard)
         try:
             return await computing
         except asyncio.CancelledError:
             if self._is_abandoned:
-                raise _shutting_down() from None
+                raise shutting_down() from None
             raise
 
     def close(self) -> None:
@@ -77,5 +97,5 @@ class Gate:
             computing.cancel()
 
 
-def _shutting_down() -> ApiError:
+def shutting_down() -> ApiError:
     return ApiError(503, "shutting_down", "the server is shutting down", headers=RETRY_SOON)

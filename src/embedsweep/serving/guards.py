@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedsweep.serving.errors import CLOSE, ApiError
@@ -18,6 +19,9 @@ PROBES = frozenset({"/healthz", "/readyz"})
 """Open to whoever supervises the process: they say nothing that needs a key, under any host."""
 
 READING = frozenset({"GET", "HEAD"})
+
+ANYONE = ""
+"""The owner of everything where no keys are asked for."""
 
 
 class Guards:
@@ -74,7 +78,10 @@ def host_guard(hosts: frozenset[str]) -> Guard:
 
 
 def key_guard(keys: frozenset[str]) -> Guard:
-    """Ask for one of the keys as ``Authorization: Bearer KEY``; where there are none, for none."""
+    """Ask for one of the keys as ``Authorization: Bearer KEY``; where there are none, for none.
+
+    Who may pass is noted in the scope, for `owner_of`.
+    """
     digests = [_digest(key) for key in keys]
 
     def is_known(key: str) -> bool:
@@ -89,8 +96,14 @@ def key_guard(keys: frozenset[str]) -> Guard:
         if scheme.lower() != "bearer" or not is_known(key.strip()):
             message = "no valid API key; send it as 'Authorization: Bearer KEY'"
             raise ApiError(401, "invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"})
+        scope.setdefault("state", {})["owner"] = _digest(key.strip()).hex()
 
     return guard
+
+
+def owner_of(request: Request) -> str:
+    """Whose request it is: the SHA-256 of its key, or `ANYONE` where no keys are asked for."""
+    return str(getattr(request.state, "owner", ANYONE))
 
 
 def _digest(key: str) -> bytes:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -14,6 +18,7 @@ import uvicorn
 from embedsweep.core.errors import StoreError
 from embedsweep.serving.address import Address, check_access, listener_at
 from embedsweep.serving.app import create_app
+from embedsweep.serving.fine_tuning.service import FineTuning
 from embedsweep.serving.gate import Gate
 from embedsweep.serving.limits import Limits
 from embedsweep.serving.protocol import JsonErrorProtocol
@@ -25,13 +30,17 @@ LAST_WORDS_SECONDS = 2
 
 
 def serve(
-    shelf: ModelShelf,
+    shelf: ModelShelf | None,
     address: Address,
     api_keys: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     poll_seconds: float = 10.0,
+    fine_tuning: FineTuning | None = None,
 ) -> None:
-    """Serve the shelf until SIGTERM or SIGINT, and follow its champions meanwhile.
+    """Serve champions, or fine-tuning, or both, until SIGTERM or SIGINT.
+
+    The shelf's champions are followed and the jobs of the fine-tuning service are carried out
+    meanwhile. The service is closed at the end; what it was training is queued for its next start.
 
     A signal turns readiness and new requests to 503 and lets the requests in flight finish. Those
     that do not in `Limits.drain_seconds`, or before a second signal, get 503 too, and the process
@@ -45,23 +54,66 @@ def serve(
     limits = limits or Limits()
     with listener_at(address) as listener:
         port = listener.getsockname()[1]
-        app = create_app(shelf, limits, api_keys, address.hosts(port))
+        app = create_app(shelf, limits, api_keys, address.hosts(port), fine_tuning)
 
         def announce() -> None:
-            for model in shelf.champions():
+            where = f"http://{address.bracketed}:{port}/v1"
+            for model in shelf.champions() if shelf else ():
                 what = f"{model} (dimension {model.embedder.dimension})"
-                sys.stderr.write(f"serving {what} on http://{address.bracketed}:{port}/v1\n")
+                sys.stderr.write(f"serving {what} on {where}\n")
+            if fine_tuning:
+                bases = ", ".join(fine_tuning.offer.base_models)
+                sys.stderr.write(f"serving fine-tuning of {bases} on {where}\n")
             sys.stderr.flush()
 
         config = uvicorn_config(app, limits)
         server = DrainingServer(config, app.state.gate, limits.drain_seconds, announce)
-        with polling(shelf.refresh, poll_seconds):
+        with ExitStack() as stack:
+            if shelf:
+                stack.enter_context(polling(shelf.refresh, poll_seconds))
+            if fine_tuning:
+                stack.enter_context(fine_tuning.at_work())
             server.run(sockets=[listener])
     if server.is_cut_off:
         sys.stderr.write("error: the server ended with requests unfinished\n")
         sys.stderr.flush()
         # A thread still embeds. It cannot be stopped, and an orderly exit would wait for it.
         os._exit(StoreError.exit_code)
+
+
+@contextmanager
+def serving(
+    fine_tuning: FineTuning,
+    address: Address,
+    api_keys: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
+    shelf: ModelShelf | None = None,
+) -> Iterator[int]:
+    """Serve from a thread of this process while the context lasts; gives the port.
+
+    No signal is minded. The fine-tuning service is closed at the end, as in `serve`.
+
+    Raises:
+        UsageError: The address or a key is unfit, or others could reach it without a key.
+        StoreError: The address cannot be had.
+    """
+    check_access(address, api_keys)
+    limits = limits or Limits()
+    with fine_tuning.at_work(), listener_at(address) as listener:
+        port = listener.getsockname()[1]
+        app = create_app(shelf, limits, api_keys, address.hosts(port), fine_tuning)
+        server = DrainingServer(
+            uvicorn_config(app, limits), app.state.gate, limits.drain_seconds, lambda: None
+        )
+        run = partial(server.run, sockets=[listener])
+        thread = threading.Thread(target=run, name="serve", daemon=True)
+        thread.start()
+        try:
+            # The listener takes connections already; they are answered as soon as the loop runs.
+            yield port
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join()
 
 
 def uvicorn_config(app: Callable[..., object], limits: Limits) -> uvicorn.Config:

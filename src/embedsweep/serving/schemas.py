@@ -88,19 +88,20 @@ class EmbeddingsReply(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model to ask for; what OpenAI says of one, and which version it is.
+    """A model to ask for; what OpenAI says of one, and of a registered one which version it is.
 
     Attributes:
-        created: When it was loaded, in Unix seconds.
+        created: When it was made or loaded, in Unix seconds.
+        dimension: Absent where the model is not in memory.
     """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "embedsweep"
-    version: int
-    dimension: int
-    fingerprint: str
+    version: int | None = None
+    dimension: int | None = None
+    fingerprint: str | None = None
 
 
 class ModelList(BaseModel):

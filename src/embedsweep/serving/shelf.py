@@ -19,6 +19,8 @@ import numpy as np
 
 from embedsweep.core.errors import DataError, StoreError, UserError
 from embedsweep.core.ports import Embedder, FloatArray, Registry, Version
+from embedsweep.serving.guards import ANYONE
+from embedsweep.serving.served import Shelf
 from embedsweep.serving.watch import AliasWatch
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,25 @@ class Listing:
 
     id: str
     model: LoadedModel
+
+    @property
+    def created(self) -> int:
+        return self.model.loaded_at
+
+    @property
+    def version(self) -> int:
+        return self.model.version.number
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.version.fingerprint
+
+    @property
+    def embedder(self) -> Embedder:
+        return self.model.embedder
+
+    def open(self) -> Embedder:
+        return self.model.embedder
 
 
 def fault_of(vectors: FloatArray, texts: int, dimension: int) -> str | None:
@@ -119,12 +140,15 @@ class ModelShelf:
             self._publish(model)
             return model
 
-    def find(self, model_id: str) -> Listing | None:
+    def find(self, model_id: str, owner: str = ANYONE) -> Listing | None:
         """Who answers to ``name``, ``name@champion`` or ``name/7`` now; None if nobody does."""
         return self._listings.get(model_id)
 
-    def listings(self) -> list[Listing]:
-        """All there is to ask for: champions under their alias, loaded versions under their pin."""
+    def listings(self, owner: str = ANYONE) -> list[Listing]:
+        """All there is to ask for: champions under their alias, loaded versions under their pin.
+
+        Champions are everybody's, whoever asks.
+        """
         return [listing for key, listing in self._listings.items() if key == listing.id]
 
     def champions(self) -> list[LoadedModel]:
@@ -234,3 +258,6 @@ def _line(error: Exception) -> str:
     """The error in one line; a mistake of the user's says all itself, any other its kind too."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return text.partition("\n")[0]
+
+
+_: type[Shelf] = ModelShelf

@@ -1,0 +1,231 @@
+"""The hosted backend: recipes to fine-tuning jobs, models to embeddings over the OpenAI API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import openai
+
+from embedsweep.backends.hosted.clock import Clock
+from embedsweep.backends.hosted.embedder import HostedEmbedder, HostedModel
+from embedsweep.backends.hosted.jobs import Following
+from embedsweep.backends.hosted.meter import Meter
+from embedsweep.backends.hosted.order import JobOrder
+from embedsweep.backends.hosted.progress import Checkpoint
+from embedsweep.backends.hosted.provider import OPENAI_URL, Provider
+from embedsweep.backends.hosted.settings import HostedSettings
+from embedsweep.backends.hosted.submission import Submission
+from embedsweep.backends.hosted.training_file import training_file
+from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
+from embedsweep.core.bill import Bill, training_bill
+from embedsweep.core.dataset import TrainingSet
+from embedsweep.core.errors import DataError, Refusal
+from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.jobs import JobBook, JobRecord
+from embedsweep.core.ports import Backend, Embedder, EpochEnd, TrainingListener
+from embedsweep.core.recipe import OPENAI, Base, HostedRecipe, TunedRecipe
+from embedsweep.core.trial import TrialFailure
+
+Connect = Callable[[str], openai.OpenAI]
+"""Gives the client of a provider by its name; see `provider.open_client`."""
+
+
+class HostedBackend:
+    """Fine-tunes and embeds at providers; fulfils `core.ports.Backend`.
+
+    A model is a folder with a model file that says where to find it; its weights stay there.
+
+    Args:
+        connect: Gives the clients.
+        book: Where jobs are known.
+        meter: Counts what is billed and keeps it within the cap.
+        settings: How to go about it.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        book: JobBook,
+        meter: Meter,
+        settings: HostedSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connect = connect
+        self._book = book
+        self._meter = meter
+        self._settings = settings or HostedSettings()
+        self._clock = clock or Clock()
+        self._providers: dict[str, Provider] = {}
+
+    def refusal(self, recipe: HostedRecipe) -> str | None:
+        """Why no job can come of the recipe, whatever the data; for the preflight. Or None."""
+        if _is_openai(recipe.provider):
+            return (
+                f"OpenAI accepts no embedding model for fine-tuning, {recipe.base_model} included; "
+                "an arm with 'backend: adapter' and 'provider: openai' tunes a head on its vectors"
+            )
+        return None
+
+    def estimate(self, recipe: HostedRecipe, data: TrainingSet) -> Bill:
+        """About what the recipe's job will be billed; its embeddings come on top."""
+        tokens = JobOrder(recipe, training_file(data, recipe.form)).tokens
+        return training_bill(tokens, self._meter.price(recipe.base_model))
+
+    def base_digest(self, base: Base) -> str:
+        return base_digest(base)
+
+    def train(
+        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+    ) -> None:
+        """See `core.ports.Backend`; a job that the job book knows is not submitted again.
+
+        Raises:
+            TrialFailure: The provider refuses the job, the job failed or was cancelled, or its
+                model gives no sound vectors.
+            StoreError: The provider refuses the key or is out of order; the job, if there is one,
+                is followed on when the same recipe is trained again.
+            Refusal: The cap is reached, or it is unclear whether the provider has the job.
+        """
+        if not isinstance(recipe, HostedRecipe):
+            raise TypeError(f"expected a hosted recipe, got {recipe.kind}")
+        if (why := self.refusal(recipe)) is not None:
+            raise Refusal(
+                f"a fine-tuning job of {recipe.base_model}",
+                f"provider {recipe.provider}",
+                why,
+                "take the arm out, or give it another provider",
+            )
+        order = JobOrder(recipe, training_file(data, recipe.form))
+        provider = self._provider(recipe.provider)
+        submission = Submission(
+            provider, self._book, self._meter, self._settings.settling, listener.say
+        )
+        record = submission.record(order)
+        listener.on_fact("job_key", record.key)
+        listener.on_fact("job_id", record.job_id or "")
+        listener.on_fact("file_id", record.file_id or "")
+        following = Following(provider, self._book, self._meter, self._settings, listener)
+        on_checkpoint = partial(self._tell_checkpoint, recipe, record, listener)
+        record, losses = following.model(order, record, on_checkpoint)
+        listener.on_fact("fine_tuned_model", record.model or "")
+        listener.on_fact("trained_tokens", str(record.tokens))
+        end = self._epoch_end(recipe, record, Checkpoint(recipe.epochs, record.model or "", losses))
+        listener.on_epoch(end)
+        end.save(folder)
+
+    def untuned(self, base: Base, folder: Path) -> None:
+        self._save(self.embedder(base), _provider_of(base), None, folder)
+
+    def open(self, folder: Path) -> HostedEmbedder:
+        return open_hosted(folder, self._connect, self._meter, self._clock)
+
+    def embedder(self, base: Base) -> HostedEmbedder:
+        """A provider's model as it comes."""
+        model = HostedModel(base.model, base.dimensions)
+        return HostedEmbedder(self._provider(_provider_of(base)), model, self._meter)
+
+    def _provider(self, name: str) -> Provider:
+        if name not in self._providers:
+            client = self._connect(name)
+            self._providers[name] = Provider(name, client, self._clock, self._settings.patience)
+        return self._providers[name]
+
+    def _tell_checkpoint(
+        self,
+        recipe: HostedRecipe,
+        record: JobRecord,
+        listener: TrainingListener,
+        checkpoint: Checkpoint,
+    ) -> None:
+        end = self._epoch_end(recipe, record, checkpoint)
+        if (why := _out_of_reach(end.embedder)) is not None:
+            listener.say(f"epoch {end.epoch} cannot be measured: {why}")
+        else:
+            listener.on_epoch(end)
+
+    def _epoch_end(
+        self, recipe: HostedRecipe, record: JobRecord, checkpoint: Checkpoint
+    ) -> EpochEnd:
+        model = HostedModel(checkpoint.model, base_model=recipe.base_model)
+        embedder = HostedEmbedder(self._provider(recipe.provider), model, self._meter)
+        save = partial(self._save, embedder, recipe.provider, record.job_id)
+        return EpochEnd(checkpoint.epoch, checkpoint.losses, embedder, save)
+
+    def _save(
+        self, embedder: HostedEmbedder, provider: str, job_id: str | None, folder: Path
+    ) -> None:
+        model = embedder.model
+        values = {
+            "kind": HostedRecipe.kind,
+            "provider": provider,
+            "model": model.name,
+            "dimensions": model.dimensions,
+            "dimension": embedder.dimension,
+            "base_model": model.base_model or model.name,
+            "job_id": job_id,
+            "key_variable": self._settings.key_variables.get(provider),
+        }
+        write_model_file(folder, values)
+
+
+def open_hosted(
+    folder: Path, connect: Connect, meter: Meter | None = None, clock: Clock | None = None
+) -> HostedEmbedder:
+    """The model in a folder; for what embeds and never trains, such as serving.
+
+    Raises:
+        DataError: The folder holds none.
+    """
+    values = read_model_file(folder)
+    if values["kind"] != HostedRecipe.kind:
+        raise DataError(
+            "model file",
+            str(folder / MODEL_FILE),
+            f"it is of a model of kind {values['kind']!r}, expected {HostedRecipe.kind!r}",
+            "open it with the backend of its kind",
+        )
+    provider = Provider(values["provider"], connect(values["provider"]), clock)
+    return HostedEmbedder(provider, _model(values), meter)
+
+
+def base_digest(base: Base) -> str:
+    """Identity of a provider's model: its names, for its weights cannot be seen."""
+    provider = _provider_of(base).rstrip("/")
+    return fingerprint(HostedRecipe.kind, provider, base.model, base.dimensions)
+
+
+def _model(values: Mapping[str, object]) -> HostedModel:
+    dimensions, dimension = values["dimensions"], values["dimension"]
+    base = str(values["base_model"])
+    name = str(values["model"])
+    return HostedModel(
+        name,
+        dimensions if isinstance(dimensions, int) else None,
+        dimension if isinstance(dimension, int) else None,
+        None if base == name else base,
+    )
+
+
+def _provider_of(base: Base) -> str:
+    if base.provider is None:
+        raise TypeError(f"{base} is a model of this machine")
+    return base.provider
+
+
+def _out_of_reach(embedder: Embedder) -> str | None:
+    """Why the model gives no vectors, as of a checkpoint that the provider lists and serves not."""
+    try:
+        return None if embedder.dimension else "its vectors are empty"
+    except TrialFailure as failure:
+        return failure.message
+
+
+def _is_openai(provider: str) -> bool:
+    return provider == OPENAI or urlsplit(provider).hostname == urlsplit(OPENAI_URL).hostname
+
+
+_: type[Backend] = HostedBackend
