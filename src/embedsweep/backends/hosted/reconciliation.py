@@ -103,6 +103,7 @@ class Reconciliation:
             job["id"]: order.likeness(job, file_id)
             for job in found
             if isinstance(job.get("id"), str)
+            and job["id"] not in known
             and job.get("status") != "cancelled"
             and _is_since(job, since)
         }
