@@ -36,7 +36,7 @@ from embedsweep.core.recipe import AdapterRecipe, Base, DataForm, Head, LocalRec
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import TrialFailure
 from embedsweep.evaluation import evaluate
-from embedsweep.serving.routes import CountsTokens
+from embedsweep.serving.served import CountsTokens
 from tests.unit.hash_embedder import DIMENSION, HashEmbedder, vector_of
 
 LOSSES = [loss for loss in Loss if loss is not Loss.CACHED_MULTIPLE_NEGATIVES_RANKING]
