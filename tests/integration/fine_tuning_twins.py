@@ -153,13 +153,19 @@ class Held:
         """Until the process has let go of the connection."""
         assert self._connection.recv(1) == b""
 
+    def still_lives(self) -> bool:
+        """Let it go, and hear whether it is there to go on."""
+        self.release()
+        return self._connection.recv(1) == b"!"
+
 
 class Holder:
     """Where trainings that hold report to."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self.order = f"hold {listener.getsockname()[1]}"
+        self.port: int = listener.getsockname()[1]
+        self.order = f"hold {self.port}"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Held]:

@@ -76,12 +76,18 @@ def train(recipe: LocalRecipe, data: TrainingSet, folder: Path, listener: Traini
     model.save(folder)
 
 
+def hold(port: int) -> None:
+    """Say who waits, wait for a byte, and give one back."""
+    with socket.create_connection(("127.0.0.1", port)) as held:
+        held.sendall(f"{os.getpid()}\n".encode())
+        held.recv(1)
+        held.sendall(b"!")
+
+
 def _obey(text: str, folder: Path) -> None:
     match text.split():
         case ["hold", port]:
-            with socket.create_connection(("127.0.0.1", int(port))) as held:
-                held.sendall(f"{os.getpid()}\n".encode())
-                held.recv(1)
+            hold(int(port))
         case ["die", number]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), int(number))

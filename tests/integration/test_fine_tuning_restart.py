@@ -127,6 +127,21 @@ def test_killed_in_the_middle_of_a_job_it_takes_everything_up_again(tmp_path):
             assert not (tmp_path / "files" / "file-nobodys").exists()
 
 
+def test_a_process_that_does_not_watch_its_parent_outlives_it():
+    """The control: what would become of a training whose server is killed."""
+    with holder() as holding:
+        code = (
+            "from multiprocessing import get_context\n"
+            "from tests.integration.quick_trainer import hold\n"
+            f"get_context('spawn').Process(target=hold, args=({holding.port},)).start()"
+        )
+        parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+        with holding.held() as held:
+            parent.kill()
+            parent.wait()
+            assert held.still_lives()
+
+
 def test_told_to_end_it_ends_the_training_and_queues_it_for_the_next_start(tmp_path):
     with holder() as holding:
         with server(tmp_path) as first, first.client() as client:

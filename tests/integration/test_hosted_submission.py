@@ -9,15 +9,18 @@ from dataclasses import replace
 import openai
 import pytest
 
+from embedsweep.backends.hosted.clock import Clock
 from embedsweep.backends.hosted.order import JobOrder
 from embedsweep.backends.hosted.provider import open_client
 from embedsweep.backends.hosted.reconciliation import Settling
 from embedsweep.backends.hosted.settings import HostedSettings
 from embedsweep.backends.hosted.training_file import training_file
 from embedsweep.core.errors import Refusal, StoreError
-from embedsweep.core.jobs import JobState
+from embedsweep.core.jobs import Account, Charge, JobState
 from embedsweep.core.recipe import Loss
 from embedsweep.core.trial import TrialFailure
+from embedsweep.stores.job_book import SqlJobBook
+from embedsweep.stores.owner import Owner
 from tests.integration.hosted_parts import DATA, RECIPE, SPEED, Desk, other, price_for
 from tests.integration.misbehaving_provider import KEY
 
@@ -202,6 +205,30 @@ def test_a_job_of_anothers_is_not_taken(provider, desk, stranger):
     provider.tell(create="503-before", times=1)
     desk.train()
     assert desk.heard.facts["job_id"] == "ftjob-2"
+
+
+def test_an_earlier_attempt_is_not_taken_for_the_next(provider, desk):
+    provider.tell(statuses=["failed"])
+    with pytest.raises(TrialFailure, match="ftjob-1 failed"):
+        desk.train()
+    provider.tell(statuses=["succeeded"], create="503-before", times=2)
+    desk.train()
+    assert desk.heard.facts["job_id"] == "ftjob-2"
+
+
+def test_who_lost_the_intent_while_waiting_creates_nothing(provider, tmp_path):
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    theirs = SqlJobBook(url, owner=Owner("another-machine", 4711, "boot:1"), lease=-1.0)
+
+    def sleep(seconds):
+        theirs.claim(ORDER.key, Charge("job", RECIPE.provider, "m", 1, 0.0), Account("theirs"))
+
+    desk = Desk(provider.url, tmp_path, clock=Clock(time.monotonic, sleep))
+    provider.tell(create="429:200", times=1)
+    with pytest.raises(Refusal, match="another process took it up meanwhile"):
+        desk.train()
+    assert provider.jobs() == []
+    assert desk.book.find(ORDER.key).state is JobState.INTENDED
 
 
 def test_a_job_that_tells_nothing_but_its_training_is_taken(provider, desk):
