@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.integration.misbehaving_provider import Misbehaving
+from tests.postgresql import missing, server
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL: the one EMBEDSWEEP_TEST_POSTGRESQL names, else one of our own."""
+    named = os.environ.get("EMBEDSWEEP_TEST_POSTGRESQL")
+    if named:
+        yield named
+    elif reason := missing():
+        pytest.skip(reason)
+    else:
+        with server() as address:
+            yield address
 
 
 @pytest.fixture(scope="session")

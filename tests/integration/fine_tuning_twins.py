@@ -30,6 +30,15 @@ OTHER_BASE = "owner/other-base"
 PATIENCE = 60
 ENDED = ("succeeded", "failed", "cancelled")
 
+KEYS = [f"key-{number}" for number in range(200)]
+_unused = iter(KEYS)
+
+
+def unused_key() -> str:
+    """A key that no other test has used: its owner has no files and no jobs."""
+    return next(_unused)
+
+
 FRUIT = [
     ("apple", "fruit"),
     ("banana", "fruit"),

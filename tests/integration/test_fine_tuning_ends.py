@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import os
@@ -16,17 +15,16 @@ import pytest
 
 from tests.integration.fine_tuning_twins import (
     BASE,
+    KEYS,
     PATIENCE,
     ROOMY,
     Running,
     holder,
     labelled,
     running,
+    unused_key,
 )
 from tests.integration.quick_trainer import FIRST_NUMBER, number_told
-
-KEYS = [f"key-{number}" for number in range(60)]
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def service(tmp_path_factory) -> Iterator[Running]:
 @pytest.fixture
 def client(service) -> Iterator[openai.OpenAI]:
     """A client with a key that no other test of this file uses."""
-    with service.client(KEYS[next(NUMBERS)]) as client:
+    with service.client(unused_key()) as client:
         yield client
 
 

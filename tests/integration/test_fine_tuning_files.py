@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import io
-import itertools
 import socket
 import threading
 import tracemalloc
@@ -20,17 +19,17 @@ from embedsweep.serving.limits import Limits
 from tests.integration.fine_tuning_twins import (
     BASE,
     FRUIT,
+    KEYS,
     ROOMY,
     Running,
     holder,
     labelled,
     running,
+    unused_key,
 )
 from tests.integration.serving_twins import call
 
 CAP = 100_000
-KEYS = [f"key-{number}" for number in range(40)]
-NUMBERS = itertools.count()
 SMALL = replace(ROOMY, file_bytes=CAP, files_per_owner=6, files=10_000)
 BOUNDARY = "frontier"
 
@@ -45,7 +44,7 @@ def service(tmp_path_factory) -> Iterator[Running]:
 @pytest.fixture
 def client(service) -> Iterator[openai.OpenAI]:
     """A client with a key that no other test of this file uses."""
-    with service.client(KEYS[next(NUMBERS)]) as client:
+    with service.client(unused_key()) as client:
         yield client
 
 
@@ -97,7 +96,7 @@ def test_the_async_client_does_the_same(service):
     url = f"http://127.0.0.1:{service.port}/v1"
 
     async def story() -> None:
-        async with openai.AsyncOpenAI(api_key=KEYS[next(NUMBERS)], base_url=url) as client:
+        async with openai.AsyncOpenAI(api_key=unused_key(), base_url=url) as client:
             uploads = [
                 client.files.create(file=(f"{n}.jsonl", labelled()), purpose="fine-tune")
                 for n in range(4)
@@ -247,7 +246,7 @@ def test_a_key_keeps_so_many_files_and_another_key_still_may(service, client):
     with pytest.raises(openai.RateLimitError, match="at most 6 are kept") as caught:
         service.upload(client, labelled())
     assert caught.value.response.headers["x-should-retry"] == "false"
-    with service.client(KEYS[next(NUMBERS)]) as other:
+    with service.client(unused_key()) as other:
         other.files.delete(service.upload(other, labelled()))
     client.files.delete(next(iter(client.files.list())).id)
     service.upload(client, labelled())

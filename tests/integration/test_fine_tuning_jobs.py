@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,16 +15,15 @@ import pytest
 from tests.integration.fine_tuning_twins import (
     BASE,
     FRUIT,
+    KEYS,
     ROOMY,
     Running,
     holder,
     labelled,
     running,
+    unused_key,
 )
 from tests.integration.quick_trainer import FIRST_NUMBER, number_told
-
-KEYS = [f"key-{number}" for number in range(40)]
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,7 @@ def service(tmp_path_factory) -> Iterator[Running]:
 @pytest.fixture
 def client(service) -> Iterator[openai.OpenAI]:
     """A client with a key that no other test of this file uses."""
-    with service.client(KEYS[next(NUMBERS)]) as client:
+    with service.client(unused_key()) as client:
         yield client
 
 
@@ -125,7 +123,7 @@ def test_the_async_client_does_the_same(service):
     url = f"http://127.0.0.1:{service.port}/v1"
 
     async def story() -> list[str]:
-        async with openai.AsyncOpenAI(api_key=KEYS[next(NUMBERS)], base_url=url) as client:
+        async with openai.AsyncOpenAI(api_key=unused_key(), base_url=url) as client:
             file = await client.files.create(file=("a.jsonl", labelled()), purpose="fine-tune")
             jobs = await asyncio.gather(
                 *(

@@ -88,10 +88,13 @@ def test_a_bad_reply_gives_no_vectors_at_all(provider, fault, message):
 
 @pytest.mark.parametrize("fault", ["nan", "zero", "short", "empty", "mixed", "html"])
 def test_the_stock_client_passes_bad_replies_on(provider, fault):
-    """The control: nothing is raised."""
+    """The control: nothing is raised, and what comes back is no set of vectors."""
     provider.tell(embeddings=fault)
     client = openai.OpenAI(api_key=KEY, base_url=provider.url, max_retries=0)
-    client.embeddings.create(input=TEXTS, model="small", encoding_format="float")
+    reply = client.embeddings.create(input=TEXTS, model="small", encoding_format="float")
+    rows = [item.embedding for item in getattr(reply, "data", None) or []]
+    whole = len(rows) == len(TEXTS) and len({len(row) for row in rows}) == 1
+    assert not (whole and np.isfinite(rows).all() and np.any(rows, axis=1).all())
 
 
 def test_a_model_that_changed_its_dimension_is_not_taken(provider):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
@@ -16,21 +16,8 @@ from embedsweep.stores.job_book import SqlJobBook
 from embedsweep.stores.job_tables import SPENDING
 from embedsweep.stores.owner import Owner
 from tests.integration.forks import FORKS, race, run_to_the_end
-from tests.postgresql import missing, server
 
 ELSEWHERE = Owner("another-machine", 4711, "boot:1")
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    named = os.environ.get("EMBEDSWEEP_TEST_POSTGRESQL")
-    if named:
-        yield named
-    elif reason := missing():
-        pytest.skip(reason)
-    else:
-        with server() as address:
-            yield address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -340,12 +327,12 @@ def test_a_book_that_is_none_is_told(tmp_path):
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_lost_table_is_told(book, key, account, url):
-    if url.startswith("postgresql"):
-        pytest.skip("the other tests need it")
+def test_a_lost_table_is_told(tmp_path, key, account):
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    book = SqlJobBook(url)
     engine = sqlalchemy.create_engine(url)
     SPENDING.drop(engine)
     engine.dispose()
-    with pytest.raises(StoreError, match="no such table") as caught:
+    with closing(book), pytest.raises(StoreError, match="no such table") as caught:
         book.claim(key, job(key), replace(account, cap=None))
     assert caught.value.exit_code == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from sqlalchemy.engine import make_url
 from embedsweep.core.errors import Refusal, StoreError, UsageError
 from embedsweep.stores.locks import lock_sweep
 from embedsweep.stores.study import open_study
-from tests.postgresql import missing, server
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,19 +86,6 @@ def test_a_dead_database_server_is_told_within_seconds():
         _open(f"postgresql://anna:hunter2@127.0.0.1:{port}/study")
     assert time.monotonic() - before < 10
     assert "hunter2" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    """A PostgreSQL: the one EMBEDSWEEP_TEST_POSTGRESQL names, else one of our own."""
-    named = os.environ.get("EMBEDSWEEP_TEST_POSTGRESQL")
-    if named:
-        yield named
-    elif reason := missing():
-        pytest.skip(reason)
-    else:
-        with server() as address:
-            yield address
 
 
 def test_a_study_lives_in_postgresql_in_utc(postgresql):

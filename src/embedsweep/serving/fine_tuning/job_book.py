@@ -6,6 +6,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from embedsweep.serving.errors import ApiError
 from embedsweep.serving.fine_tuning.database import Database, cursor
@@ -22,6 +23,9 @@ from embedsweep.serving.fine_tuning.records import (
 )
 
 logger = logging.getLogger(__name__)
+
+LAST_ROW = 2**63 - 1
+"""SQLite's rows are numbered up to this."""
 
 RETRY_LATER = {"Retry-After": "10"}
 
@@ -155,37 +159,27 @@ class JobBook:
 
     def events(self, job_id: str, owner: str, after: str | None, limit: int) -> Page[JobEvent]:
         """What happened to the owner's job, newest first."""
-        self.get(job_id, owner)
-        before = None
-        if after is not None:
-            row = self._database.row(
-                "SELECT number FROM events WHERE id = ? AND job = ?", (after, job_id)
-            )
-            before = cursor(row, after)
-        found = self._database.rows(
-            "SELECT * FROM events WHERE job = ? AND (? IS NULL OR number < ?)"
-            " ORDER BY number DESC LIMIT ?",
-            (job_id, before, before, limit + 1),
-        )
-        return Page([event_of(row) for row in found[:limit]], len(found) > limit)
+        rows, has_more = self._newest("events", self.get(job_id, owner), after, limit)
+        return Page([event_of(row) for row in rows], has_more)
 
     def checkpoints(
         self, job_id: str, owner: str, after: str | None, limit: int
     ) -> Page[Checkpoint]:
         """What the owner's job has left so far, newest first."""
-        self.get(job_id, owner)
-        before = None
+        rows, has_more = self._newest("checkpoints", self.get(job_id, owner), after, limit)
+        return Page([checkpoint_of(row) for row in rows], has_more)
+
+    def _newest(
+        self, table: Literal["events", "checkpoints"], job: Job, after: str | None, limit: int
+    ) -> tuple[list[sqlite3.Row], bool]:
+        # The table is one of two literals: nothing a client sends gets into the statements.
+        known = f"SELECT number FROM {table} WHERE id = ? AND job = ?"  # noqa: S608
+        newest = f"SELECT * FROM {table} WHERE job = ? AND number < ? ORDER BY number DESC LIMIT ?"  # noqa: S608
+        before = LAST_ROW
         if after is not None:
-            row = self._database.row(
-                "SELECT number FROM checkpoints WHERE id = ? AND job = ?", (after, job_id)
-            )
-            before = cursor(row, after)
-        found = self._database.rows(
-            "SELECT * FROM checkpoints WHERE job = ? AND (? IS NULL OR number < ?)"
-            " ORDER BY number DESC LIMIT ?",
-            (job_id, before, before, limit + 1),
-        )
-        return Page([checkpoint_of(row) for row in found[:limit]], len(found) > limit)
+            before = cursor(self._database.row(known, (after, job.id)), after)
+        found = self._database.rows(newest, (job.id, before, limit + 1))
+        return found[:limit], len(found) > limit
 
     def cancel(self, job_id: str, owner: str) -> Job:
         """End the owner's job, and forget the checkpoints it has left.
