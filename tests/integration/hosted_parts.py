@@ -11,8 +11,8 @@ from embedsweep.backends.hosted.clock import Clock
 from embedsweep.backends.hosted.meter import Meter
 from embedsweep.backends.hosted.provider import open_client
 from embedsweep.backends.hosted.settings import HostedSettings
+from embedsweep.core.bill import Price
 from embedsweep.core.dataset import LabelledText, TrainingSet
-from embedsweep.core.experiment import Price
 from embedsweep.core.jobs import Account
 from embedsweep.core.ports import TrainingListener
 from embedsweep.core.recipe import FileForm, HostedRecipe

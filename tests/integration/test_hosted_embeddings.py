@@ -13,10 +13,9 @@ from embedsweep.backends.hosted.backend import base_digest, open_hosted
 from embedsweep.backends.hosted.embedder import HostedEmbedder, HostedModel, RequestLimits
 from embedsweep.backends.hosted.provider import Provider, open_client
 from embedsweep.backends.model_file import MODEL_FILE, kind_of, write_model_file
-from embedsweep.core.bill import Bill
+from embedsweep.core.bill import Bill, Price
 from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError, Refusal, StoreError
-from embedsweep.core.experiment import Price
 from embedsweep.core.recipe import Base
 from embedsweep.core.trial import TrialFailure
 from tests.integration.hosted_parts import PROVIDER, Desk, fast_clock

@@ -9,9 +9,8 @@ import pytest
 
 from embedsweep.backends.hosted.settings import HostedSettings
 from embedsweep.backends.model_file import MODEL_FILE
-from embedsweep.core.bill import Bill
+from embedsweep.core.bill import Bill, Price
 from embedsweep.core.errors import StoreError
-from embedsweep.core.experiment import Price
 from embedsweep.core.jobs import JobState
 from embedsweep.core.ports import StopTraining
 from embedsweep.core.trial import TrialFailure

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from embedsweep.core.bill import Bill, embedding_bill, tokens_in, training_bill
-from embedsweep.core.experiment import Price
+from embedsweep.core.bill import Bill, Price, embedding_bill, tokens_in, training_bill
 
 PRICE = Price(embedding=0.25, training=3.0)
 

@@ -40,6 +40,11 @@ _COUNT = _Form(
     "a positive whole number",
     lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
 )
+_VARIABLE = _Form(
+    "the name of a variable that holds a key, which ends in _KEY or _TOKEN",
+    # Whoever can write the file says whom the variable's value is shown to: a key, and no more.
+    lambda value: isinstance(value, str) and value.endswith(("_KEY", "_TOKEN")),
+)
 _OBJECT = _Form("an object", lambda value: isinstance(value, dict))
 _HEAD = _Form(
     f"one of {[head.value for head in Head]}",
@@ -54,6 +59,7 @@ _FIELDS: Mapping[str, _Fields] = {
         "head": _HEAD,
         "width": _COUNT.or_null(),
         "dimension": _COUNT,
+        "key_variable": _VARIABLE.or_null(),
     },
     HostedRecipe.kind: {
         "provider": _TEXT,
@@ -62,7 +68,7 @@ _FIELDS: Mapping[str, _Fields] = {
         "dimension": _COUNT,
         "base_model": _TEXT,
         "job_id": _TEXT.or_null(),
-        "key_variable": _TEXT.or_null(),
+        "key_variable": _VARIABLE.or_null(),
     },
 }
 
@@ -83,9 +89,10 @@ def read_model_file(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``kind`` and ``version``; of an adapter ``base`` (``model``, ``provider``,
-        ``dimensions``), ``base_digest``, ``head``, ``width`` and ``dimension``; of a hosted model
-        ``provider``, ``model``, ``dimensions``, ``dimension``, ``base_model``, ``job_id`` and
-        ``key_variable``. Every field is there and of its type; whole numbers are positive.
+        ``dimensions``), ``base_digest``, ``head``, ``width``, ``dimension`` and
+        ``key_variable``; of a hosted model ``provider``, ``model``, ``dimensions``,
+        ``dimension``, ``base_model``, ``job_id`` and ``key_variable``. Every field is there and
+        of its type; whole numbers are positive.
 
     Raises:
         DataError: The file is missing, is not JSON or does not say just this.

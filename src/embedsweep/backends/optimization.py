@@ -45,13 +45,13 @@ class Optimization:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
 
     def epochs(
-        self, backward: Callable[[Batch], Tensor], on_step: Callable[[int, int], None]
+        self, backward: Callable[[Batch], Tensor], on_step: Callable[[int, int, float], None]
     ) -> Iterator[tuple[int, float]]:
         """Train, pausing after every epoch with the model ready to embed.
 
         Args:
             backward: Leaves the gradients of a batch's loss in the weights and returns the loss.
-            on_step: Called after every step with (done, total).
+            on_step: Called after every step with (done, total, loss).
 
         Yields:
             The epoch's number, from 1, and its mean loss.
@@ -66,7 +66,7 @@ class Optimization:
             for batch in self._rows.epoch(epoch):
                 losses.append(self._step(backward, batch))
                 done += 1
-                on_step(done, self.total_steps)
+                on_step(done, self.total_steps, losses[-1])
             self._model.eval()
             _refuse_non_finite_weights(self._model)
             yield epoch + 1, sum(losses) / len(losses)

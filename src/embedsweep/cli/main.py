@@ -21,6 +21,7 @@ from embedsweep.cli import (
     evaluate,
     export,
     history,
+    jobs,
     promote,
     rollback,
     schema,
@@ -42,9 +43,10 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Set for this process unless the user has."""
+SECRET_OPTIONS = ("api-key", "token", "password", "secret")
 VERBS = (
-    check, sweep, compare, promote, rollback, history, serve, embed, evaluate, export, schema,
-    doctor, ui,
+    check, sweep, compare, promote, rollback, history, serve, jobs, embed, evaluate, export,
+    schema, doctor, ui,
 )  # fmt: skip
 
 
@@ -99,6 +101,19 @@ def _log_on_stderr() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _refuse_secrets(words: Sequence[str]) -> None:
+    """A key on the command line is seen by everyone on the machine, and kept in its history."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("-") and name.lstrip("-").replace("_", "-").endswith(SECRET_OPTIONS):
+            sys.stderr.write(
+                f"error: {name} in the command line: other users see it there, and it stays in the "
+                "shell's history. Fix: pass the key by the environment, such as OPENAI_API_KEY, "
+                "and make a new one if this one was real\n"
+            )
+            sys.exit(UserError.exit_code)
+
+
 def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
     names = [verb.__name__.rpartition(".")[2] for verb in VERBS]
     word = arguments[0] if arguments else ""
@@ -116,6 +131,7 @@ def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _refuse_secrets(words)
     _refuse_unknown_verb(words)
     options = _parser().parse_args(words)
     for name, value in ENVIRONMENT.items():

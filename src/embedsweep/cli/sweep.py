@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-promote", action="store_true", help="stop at the leaderboard; open no test split"
     )
+    parser.add_argument(
+        "--cancel-on-interrupt",
+        action="store_true",
+        help="on Ctrl-C cancel the running job at its provider, which otherwise goes on",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,7 +48,13 @@ def run(options: argparse.Namespace) -> int:
     wiring.preflight(experiment, dataset, options.stores)
     for line in wiring.notes(experiment, dataset):
         note(f"note: {line}")
-    with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
+    cancel = options.cancel_on_interrupt
+    with (
+        progress() as shown,
+        wiring.coordinator(
+            options.stores, experiment, shown, cancel_on_interrupt=cancel
+        ) as services,
+    ):
         run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
         board = leaderboard(services.ledger, experiment.name)
         promotion = None

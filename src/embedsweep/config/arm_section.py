@@ -1,22 +1,19 @@
-"""One arm of the ``search`` section: a backend and the domain of each of its knobs.
+"""What the arms of the ``search`` section share: names, a base model, and knobs with domains.
 
 Fields stand in the order in which they are checked, as in `data_section`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from embedsweep.config.fields import ArmName, BaseModelName
 from embedsweep.config.knobs import Knob, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.recipe import LOSS_KNOBS, Loss
 from embedsweep.core.space import Choice, Domain, Uniform
-
-BACKENDS = ("local",)
-"""What an arm may name; wiring knows how to build each."""
 
 NEEDS_A_BATCH = {
     Loss.MULTIPLE_NEGATIVES_RANKING: "no negatives in a batch of 1",
@@ -27,13 +24,58 @@ NEEDS_A_BATCH = {
 """Losses that compare the rows of a batch; alone, a row gives them nothing to learn from."""
 
 
-class ArmSection(Section):
+class Arm(Section):
     """One way to make models. Every knob takes one value, a list, or {low, high[, log]}."""
 
-    backend: Literal["local"]
-    """What trains: local is sentence-transformers on this machine."""
+    backend: str
+    """What makes the models."""
     name: ArmName | None = None
     """Unique among the arms; the backend's name when left out."""
+
+    @field_validator("name")
+    @classmethod
+    def _unique(cls, name: str | None, info: ValidationInfo[Reading]) -> str | None:
+        taken: set[str] = info.context.arm_names
+        if name == "baseline":
+            raise refused('"baseline" names the untuned models', "choose another name")
+        if name in taken:
+            raise refused(f"another arm is named {shown(name)} already", "choose another name")
+        if name is not None:
+            taken.add(name)
+        return name
+
+    @field_validator("*")
+    @classmethod
+    def _listed_in_a_grid(cls, domain: object, info: ValidationInfo[Reading]) -> object:
+        if info.context.grid and isinstance(domain, Uniform):
+            seen = f"{domain.low:g} to {domain.high:g}"
+            why = f"the range {seen} holds too many values for the grid sampler"
+            fix = f"list the values, such as [{domain.low:g}, {domain.high:g}]"
+            raise refused(why, f"{fix}, or choose another sampler")
+        return domain
+
+    @property
+    def provider_name(self) -> str | None:
+        """Who has the base model, as `core.recipe.Base` names it; None for this machine."""
+        return None
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that holds the provider's key, where the arm names one."""
+        return None
+
+    def knobs(self) -> dict[str, Domain]:
+        """Domain per recipe field, those left to the recipe's own defaults apart."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        found = {name: value for name, value in values if isinstance(value, Domain)}
+        if self.provider_name is not None:
+            found["provider"] = Choice((self.provider_name,))
+        return found
+
+
+class TrainedArm(Arm):
+    """An arm that trains on this machine."""
+
     base_model: Annotated[Choice, Knob(BaseModelName)]
     """Name of a sentence-transformers model, or a folder relative to this file."""
     loss: Annotated[Choice, Knob(Loss)] = Field(
@@ -56,81 +98,33 @@ class ArmSection(Section):
     """Share of the steps over which the rate climbs from zero."""
     weight_decay: Annotated[Domain, Knob(float, "WeightDecay", ge=0, le=1)] | None = None
     """AdamW's weight decay."""
-    train_tokens: Annotated[Domain, Knob(int, "TrainTokens", ge=3, le=131_072)] | None = None
-    """Longest text, in tokens, that training reads, its begin and end marks included."""
     scale: Annotated[Domain, Knob(float, "Scale", gt=0, le=1000)] | None = None
     """Inverse temperature of the ranking losses and CoSENT."""
     margin: Annotated[Domain, Knob(float, "Margin", gt=0, le=2)] | None = None
     """Cosine distance beyond which a negative costs nothing (triplet and contrastive losses)."""
-    mini_batch_size: Annotated[Domain, Knob(int, "MiniBatchSize", ge=1, le=65_536)] | None = None
-    """Texts forwarded at a time by the cached ranking loss."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_backend(cls, value: Any) -> Any:  # noqa: ANN401 - raw
-        # Of an arm of another kind every other key would be at fault too.
-        backend = value.get("backend", "local") if isinstance(value, dict) else "local"
-        if backend not in BACKENDS:
-            known = ", ".join(BACKENDS)
-            why = f"{shown(backend)} is no backend here, known is {known}"
-            raise refused(why, f"write backend: {BACKENDS[0]} or remove the arm", at="backend")
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _unique(cls, name: str | None, info: ValidationInfo[Reading]) -> str | None:
-        taken: set[str] = info.context.arm_names
-        if name == "baseline":
-            raise refused('"baseline" names the untuned models', "choose another name")
-        if name in taken:
-            raise refused(f"another arm is named {shown(name)} already", "choose another name")
-        if name is not None:
-            taken.add(name)
-        return name
-
-    @field_validator("learning_rate", "warmup", "weight_decay", "scale", "margin")
-    @classmethod
-    def _listed_in_a_grid(
-        cls, domain: Domain | None, info: ValidationInfo[Reading]
-    ) -> Domain | None:
-        if info.context.grid and isinstance(domain, Uniform):
-            seen = f"{domain.low:g} to {domain.high:g}"
-            why = f"the range {seen} holds too many values for the grid sampler"
-            fix = f"list the values, such as [{domain.low:g}, {domain.high:g}]"
-            raise refused(why, f"{fix}, or choose another sampler")
-        return domain
 
     @field_validator("batch_size")
     @classmethod
     def _enough_to_compare(cls, domain: Domain, info: ValidationInfo[Reading]) -> Domain:
-        lonely = [loss for loss in _losses(info) if loss in NEEDS_A_BATCH]
+        lonely = [loss for loss in losses_chosen(info) if loss in NEEDS_A_BATCH]
         smallest = domain.low if not isinstance(domain, Choice) else min(map(int, domain.options))
         if smallest < 2 and lonely:
             why = f"{lonely[0]} finds {NEEDS_A_BATCH[lonely[0]]}, expected at least 2"
             raise refused(why, "raise batch_size to 2 or more, better 16 or more")
         return domain
 
-    @field_validator(*sorted(LOSS_KNOBS))
+    @field_validator(*sorted(LOSS_KNOBS), check_fields=False)
     @classmethod
     def _owned(cls, domain: Domain | None, info: ValidationInfo[Reading]) -> Domain | None:
-        name, losses = str(info.field_name), _losses(info)
+        name, losses = str(info.field_name), losses_chosen(info)
         if domain is not None and losses and not any(name in loss.knobs for loss in losses):
             owners = ", ".join(loss for loss in Loss if name in loss.knobs)
             why = f"none of the losses {', '.join(losses)} has this knob"
             raise refused(why, f"remove it, or add a loss that has it: {owners}")
         return domain
 
-    def knobs(self) -> dict[str, Domain]:
-        """Domain per recipe field, those left to the recipe's own defaults apart."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            name: value
-            for name, value in values.items()
-            if name not in ("backend", "name") and value is not None
-        }
 
-
-def _losses(info: ValidationInfo[Reading]) -> tuple[Loss, ...]:
+def losses_chosen(info: ValidationInfo[Reading]) -> tuple[Loss, ...]:
     """The losses chosen by the arm being read; none if they are faulty themselves."""
     choice = info.data.get("loss")
     return tuple(Loss(option) for option in choice.options) if choice else ()

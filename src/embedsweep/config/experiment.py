@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from embedsweep.config.arm_section import ArmSection
+from embedsweep.config.arm_section import Arm as ArmSection
 from embedsweep.config.data_section import DataSection
 from embedsweep.config.document import Document, read_document
 from embedsweep.config.refusal import Reading
 from embedsweep.config.schema import ExperimentFile
 from embedsweep.config.translation import faults_of
+from embedsweep.core.bill import Price
 from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import Budget, DataSpec, Experiment, SplitRule
 from embedsweep.core.promotion import PromotionPolicy
@@ -63,9 +64,15 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
         trials=file.search.trials,
         sampler=file.search.sampler,
         pruner=file.search.pruner,
-        budget=Budget(minutes=file.budget.minutes, disk_gb=file.budget.disk_gb),
+        budget=Budget(**file.budget.model_dump()),
         model=file.promotion.model or file.name,
         policy=PromotionPolicy(file.promotion.confidence, file.promotion.min_gain, file.guards),
+        prices={name: Price(**price.model_dump()) for name, price in file.prices.items()},
+        key_variables={
+            arm.provider_name: arm.key_variable
+            for arm in file.search.arms
+            if arm.provider_name and arm.key_variable
+        },
     )
 
 

@@ -34,7 +34,8 @@ RULES = {
 _CUT = re.compile(r"[1-9][0-9]{0,5}")
 
 
-def _text(value: object, info: ValidationInfo[Reading]) -> str:
+def text(value: object, info: ValidationInfo[Reading]) -> str:
+    """Some text, with ``${NAME}`` in it replaced from the environment."""
     if not isinstance(value, str) or not value.strip():
         raise refused(f"{shown(value)}, expected text", "write a path or a name")
     try:
@@ -46,7 +47,7 @@ def _text(value: object, info: ValidationInfo[Reading]) -> str:
 
 def _path(value: object, info: ValidationInfo[Reading]) -> Path:
     # normpath, because resolve() would follow links and fails on a loop of them.
-    return Path(os.path.normpath(info.context.folder / _text(value, info)))
+    return Path(os.path.normpath(info.context.folder / text(value, info)))
 
 
 def _base_model(value: object, info: ValidationInfo[Reading]) -> str:
@@ -56,7 +57,7 @@ def _base_model(value: object, info: ValidationInfo[Reading]) -> str:
         found = folder.is_dir()
     except OSError:  # such as a name that is too long for a file
         found = False
-    return str(folder) if found else _text(value, info)
+    return str(folder) if found else text(value, info)
 
 
 def _measure(value: object) -> Measure:
@@ -87,6 +88,7 @@ def _objective(value: object) -> Measure:
 
 FieldName = Annotated[StrictStr, Field(min_length=1)]
 DataPath = Annotated[Path, BeforeValidator(_path)]
+Text = Annotated[str, BeforeValidator(text)]
 BaseModelName = Annotated[str, BeforeValidator(_base_model)]
 Name = Annotated[StrictStr, Field(pattern=NAME_PATTERN)]
 ArmName = Annotated[StrictStr, Field(pattern=ARM_NAME_PATTERN)]

@@ -27,12 +27,14 @@ class Reading:
         environ: Where ``${NAME}`` is looked up.
         grid: Whether the sampler, which stands before the arms, is the grid sampler.
         arm_names: The names given to arms so far.
+        key_variables: By provider, the variable that an arm has named for its key.
     """
 
     folder: Path
     environ: Mapping[str, str]
     grid: bool = False
     arm_names: set[str] = field(default_factory=set)
+    key_variables: dict[str, str] = field(default_factory=dict)
 
 
 def refused(why: str, fix: str, **facts: Any) -> PydanticCustomError:  # noqa: ANN401 - as pydantic

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from embedsweep.config.arm_section import ArmSection
+from embedsweep.config.arms import AnyArm
 from embedsweep.config.data_section import DataSection
-from embedsweep.config.fields import GuardedMeasure, Name, Objective, Seed
+from embedsweep.config.fields import FieldName, GuardedMeasure, Name, Objective, Seed
 from embedsweep.config.knobs import REAL, WHOLE, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.experiment import PrunerKind, Sampler
@@ -25,7 +25,7 @@ class SearchSection(Section):
     """How trials that fall behind are stopped."""
     seed: Seed = 7
     """Fixes the sampler and every training."""
-    arms: Annotated[list[ArmSection], Field(min_length=1)]
+    arms: Annotated[list[AnyArm], Field(min_length=1)]
     """Ways to make models."""
 
     @field_validator("sampler")
@@ -40,8 +40,19 @@ class BudgetSection(Section):
 
     minutes: Annotated[float, Field(gt=0), REAL] | None = None
     """No trial begins after so much time."""
+    cost: Annotated[float, Field(gt=0), REAL] | None = None
+    """What providers may bill the sweep, in the currency of the prices."""
     disk_gb: Annotated[float, Field(gt=0), REAL] | None = None
     """The models the sweep keeps may take this much."""
+
+
+class PriceSection(Section):
+    """What a provider bills for a model, per million tokens; the currency is yours."""
+
+    embedding: Annotated[float, Field(ge=0), REAL] = 0.0
+    """For tokens embedded with it, and with what is tuned from it."""
+    training: Annotated[float, Field(ge=0), REAL] = 0.0
+    """For tokens trained on, each epoch anew."""
 
 
 class PromotionSection(Section):
@@ -73,6 +84,8 @@ class ExperimentFile(Section):
     """What may be tried."""
     budget: BudgetSection = Field(default_factory=BudgetSection)
     """What a sweep may use."""
+    prices: dict[FieldName, PriceSection] = Field(default_factory=dict)
+    """By the provider's name of a model; a model without a price costs nothing."""
     promotion: PromotionSection = Field(default_factory=PromotionSection)
     """What evidence it takes to move the champion."""
 

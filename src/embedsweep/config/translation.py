@@ -9,13 +9,19 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from embedsweep.config.arm_section import ArmSection
+from embedsweep.config.arms import ARM_KINDS, ARM_TAGS, kind_of_arm
 from embedsweep.config.data_section import Columns, DataSection, SplitSection
 from embedsweep.config.document import Document, FieldPath, dotted
 from embedsweep.config.fields import RULES
 from embedsweep.config.knobs import FORMS, Range, Section
 from embedsweep.config.refusal import nearest, shown
-from embedsweep.config.schema import BudgetSection, ExperimentFile, PromotionSection, SearchSection
+from embedsweep.config.schema import (
+    BudgetSection,
+    ExperimentFile,
+    PriceSection,
+    PromotionSection,
+    SearchSection,
+)
 from embedsweep.core.errors import Fault
 
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -62,11 +68,11 @@ SECTIONS: dict[FieldPath, type[Section]] = {
     ("data", "split"): SplitSection,
     ("data", "columns"): Columns,
     ("search",): SearchSection,
-    ("search", "arms"): ArmSection,
     ("budget",): BudgetSection,
+    ("prices", "*"): PriceSection,
     ("promotion",): PromotionSection,
 }
-"""By field path, list positions left out; any other mapping is a `Range`."""
+"""By field path; arms are told apart by their kind, and any other mapping is a `Range`."""
 
 COMMON_NAMES = {
     "lr": "learning_rate",
@@ -76,6 +82,10 @@ COMMON_NAMES = {
     "max_length": "train_tokens",
     "max_seq_length": "train_tokens",
     "temperature": "scale",
+    "api_key": "api_key_env",
+    "url": "base_url",
+    "hidden": "width",
+    "rank": "width",
 }
 """What other tools call our keys, too far from ours for their spelling to tell."""
 
@@ -95,7 +105,7 @@ def faults_of(error: ValidationError, document: Document) -> Iterator[Fault]:
     meant = {
         (*path[:-1], key)
         for path, detail in rows
-        if detail["type"] == "extra_forbidden" and (key := _meant(path))
+        if detail["type"] == "extra_forbidden" and (key := _meant(path, document))
     }
     for path, detail in rows:
         if any(path[: len(unread)] == unread for unread in document.unread):
@@ -114,7 +124,7 @@ def _located(detail: ErrorDetails, document: Document) -> FieldPath:
         inside = step in node if isinstance(node, dict) else isinstance(step, int)
         if inside:
             node = node[step]
-        elif step in (*FORMS, "[key]"):
+        elif step in (*FORMS, *ARM_TAGS.values(), "[key]"):
             continue
         path.append(step)
     below = detail.get("ctx", {}).get("at")
@@ -124,7 +134,7 @@ def _located(detail: ErrorDetails, document: Document) -> FieldPath:
 def _fault(path: FieldPath, detail: ErrorDetails, document: Document) -> Fault:
     where, line = str(document.path), _line(path, document)
     if detail["type"] == "extra_forbidden":
-        return _unknown_key(path, where, line)
+        return _unknown_key(path, document)
     context: dict[str, Any] = detail.get("ctx", {})
     if detail["type"] == "refused":
         return Fault(dotted(path), where, context["why"], context["fix"], line)
@@ -162,23 +172,30 @@ def _nearest_option(value: object, expected: str) -> str:
     return f"did you mean {close}? Write {close}" if close else f"write {expected}"
 
 
-def _known_keys(path: FieldPath) -> Sequence[str]:
+def _known_keys(path: FieldPath, document: Document) -> Sequence[str]:
     """The keys of the section that a path's last step stands in."""
-    names = tuple(step for step in path[:-1] if isinstance(step, str))
-    return list(SECTIONS.get(names, Range).model_fields)
+    match path[:-1]:
+        case ("search", "arms", int(place)):
+            arm = document.tree["search"]["arms"][place]
+            section: type[Section] = ARM_KINDS[kind_of_arm(arm)]
+        case ("prices", _):
+            section = SECTIONS["prices", "*"]
+        case around:
+            section = SECTIONS.get(around, Range)
+    return list(section.model_fields)
 
 
-def _meant(path: FieldPath) -> str | None:
-    word, known = str(path[-1]), _known_keys(path)
+def _meant(path: FieldPath, document: Document) -> str | None:
+    word, known = str(path[-1]), _known_keys(path, document)
     common = COMMON_NAMES.get(word.lower())
     return common if common in known else nearest(word.replace("-", "_"), known)
 
 
-def _unknown_key(path: FieldPath, where: str, line: int) -> Fault:
+def _unknown_key(path: FieldPath, document: Document) -> Fault:
     # The value is not shown: it may be a key to something.
-    meant = _meant(path)
+    meant = _meant(path, document)
     fix = ADVICE.get(str(path[-1]), "remove it")
     if meant:
         fix = f"did you mean {meant}? Write {meant}"
-    why = f"no such key here, expected {', '.join(_known_keys(path))}"
-    return Fault(f"unknown key {dotted(path)}", where, why, fix, line)
+    why = f"no such key here, expected {', '.join(_known_keys(path, document))}"
+    return Fault(f"unknown key {dotted(path)}", str(document.path), why, fix, _line(path, document))

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from embedsweep.core.experiment import Price
-
 BYTES_PER_TOKEN = 4
 """Of UTF-8, about, in the tokenizers of hosted models; only estimates rest on it."""
 
 _MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a provider bills for a model, per million tokens; the currency is the user's.
+
+    Attributes:
+        embedding: For tokens embedded with it, and with what is tuned from it.
+        training: For tokens trained on, each epoch anew.
+    """
+
+    embedding: float = 0.0
+    training: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

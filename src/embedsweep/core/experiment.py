@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from embedsweep.core.bill import Price
 from embedsweep.core.promotion import PromotionPolicy
 from embedsweep.core.report import Measure
 from embedsweep.core.space import SearchSpace
@@ -101,19 +102,6 @@ class Budget:
     minutes: float | None = None
     cost: float | None = None
     disk_gb: float | None = None
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a provider bills for a model, per million tokens; the currency is the user's.
-
-    Attributes:
-        embedding: For tokens embedded with it, and with what is tuned from it.
-        training: For tokens trained on, each epoch anew.
-    """
-
-    embedding: float = 0.0
-    training: float = 0.0
 
 
 @dataclass(frozen=True)

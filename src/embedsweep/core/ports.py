@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from embedsweep.core.bill import Bill
 from embedsweep.core.dataset import Dataset, TextRole, TrainingSet
 from embedsweep.core.promotion import Decision
 from embedsweep.core.recipe import Base, Recipe, TunedRecipe
@@ -80,7 +81,7 @@ class TrainingListener:
     Attributes:
         on_epoch: Called after every epoch; what it raises ends the training and goes through.
         on_step: Called after every optimiser step with (done, total).
-        on_metrics: Called with (step, metrics) when a provider tells of its training.
+        on_metrics: Called with (step, metrics) of single steps, such as a provider tells of.
         on_fact: Called with (name, value) of what is to be recorded beside the recipe, such as the
             precision computed in or a job's id; facts told are kept even if the trial fails.
         say: Called with a line for whoever watches.
@@ -181,6 +182,7 @@ class TrialEnd:
         model: Folder with the model to keep; None for none.
         facts: Further params to record.
         reused: The equal trial whose result this is, when nothing was run.
+        bill: What providers billed for it; None where none was asked.
     """
 
     outcome: Outcome
@@ -190,6 +192,7 @@ class TrialEnd:
     model: Path | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     reused: Trial | None = None
+    bill: Bill | None = None
 
 
 class Ledger(Protocol):

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 
 from embedsweep.core.dataset import ClassificationTask
 from embedsweep.core.ports import FloatArray
@@ -88,7 +89,9 @@ def fit_probe(vectors: FloatArray, labels: Sequence[str]) -> tuple[LogisticRegre
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         _expect_few_examples_per_class()
-        probe.fit(vectors, np.asarray(labels))
+        # The solver's many small products are slower on several threads than on one.
+        with threadpool_limits(1, user_api="blas"):
+            probe.fit(vectors, np.asarray(labels))
     others = [each for each in caught if not issubclass(each.category, ConvergenceWarning)]
     for each in others:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)

@@ -11,8 +11,10 @@ from pathlib import Path
 from embedsweep.core.errors import DataError, Fault, UsageError
 
 MANIFEST_FILE = "manifest.json"
-MODEL_FOLDER = "model.sentence_transformer"
-"""The folder of a kept model that a backend opens, as MLflow's flavour names it."""
+SENTENCE_TRANSFORMERS_FOLDER = "model.sentence_transformer"
+OWN_FOLDER = "model.embedsweep"
+"""The folder of a kept model that a backend opens: as MLflow's flavour names it, and of the models
+that are more than weights."""
 
 ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".md", ".yaml", ".model"})
 ALLOWED_NAMES = frozenset({"MLmodel"})
@@ -28,6 +30,12 @@ def make_empty(folder: Path) -> None:
         raise UsageError(
             "folder for a model", str(folder), "it is not empty", "name an empty or a new folder"
         )
+
+
+def opened_folder(model: Path) -> Path:
+    """The folder, in a kept model's, that a backend opens."""
+    own = model / OWN_FOLDER
+    return own if own.is_dir() else model / SENTENCE_TRANSFORMERS_FOLDER
 
 
 def files_in(folder: Path, where: str, prefix: str = "") -> dict[str, Path]:

@@ -27,9 +27,10 @@ from embedsweep.core.trial import Completed, Failed, Role, Trial
 from embedsweep.stores.addresses import check_alias, check_name, parse_reference
 from embedsweep.stores.manifest import (
     MANIFEST_FILE,
-    MODEL_FOLDER,
+    SENTENCE_TRANSFORMERS_FOLDER,
     files_in,
     make_empty,
+    opened_folder,
     verify,
     write_manifest,
 )
@@ -233,7 +234,7 @@ class MemoryRegistry:
         except DataError:
             shutil.rmtree(folder)
             raise
-        return folder / MODEL_FOLDER
+        return opened_folder(folder)
 
     def _model(self, reference: str) -> str:
         """The ``models:/m-…`` that a reference means."""
@@ -254,10 +255,10 @@ def _digest_file(models: Path, reference: str) -> Path:
 
 def _keep(folder: Path, models: Path) -> str:
     """Copy a model in, its manifest with it; return its reference."""
-    files = files_in(folder, str(folder), MODEL_FOLDER)
+    files = files_in(folder, str(folder), SENTENCE_TRANSFORMERS_FOLDER)
     reference = f"models:/m-{uuid4().hex}"
     kept = models / reference.removeprefix("models:/")
-    shutil.copytree(folder, kept / MODEL_FOLDER)
+    shutil.copytree(folder, kept / SENTENCE_TRANSFORMERS_FOLDER)
     _digest_file(models, reference).write_text(write_manifest(files, kept / MANIFEST_FILE))
     return reference
 

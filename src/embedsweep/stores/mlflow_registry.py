@@ -23,7 +23,7 @@ from embedsweep.core.promotion import Decision
 from embedsweep.core.trial import Trial
 from embedsweep.stores.addresses import check_alias, check_name, masked, parse_reference, scheme_of
 from embedsweep.stores.locks import exclusive
-from embedsweep.stores.manifest import MODEL_FOLDER, make_empty, verify
+from embedsweep.stores.manifest import make_empty, opened_folder, verify
 from embedsweep.stores.mlflow_model import copy_model
 from embedsweep.stores.mlflow_run import Tag
 from embedsweep.stores.store_errors import absent, tells_store_errors
@@ -175,7 +175,7 @@ class MlflowRegistry:
         except DataError:
             shutil.rmtree(folder)
             raise
-        return folder / MODEL_FOLDER
+        return opened_folder(folder)
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
         return exclusive(self.lock_folder / f"registry-{name}.lock")

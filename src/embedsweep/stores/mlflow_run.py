@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from enum import StrEnum
 
 from mlflow.entities import Dataset as DatasetEntity
@@ -162,6 +163,8 @@ def end_metrics(end: TrialEnd) -> dict[str, float]:
     facts = end.report.facts if end.report else {}
     # A power of two keeps the bytes exact.
     costs = {"seconds": end.seconds, "peak_memory_mb": end.peak_memory / _MEBIBYTE}
+    if end.bill is not None:
+        costs |= asdict(end.bill)
     return finite({**costs, **{f"facts/{name}": value for name, value in facts.items()}})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from embedsweep.core.dataset import Dataset, unfit
 from embedsweep.core.errors import Fault, UsageError
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.recipe import Base, Loss
+from embedsweep.core.recipe import Base, Loss, TunedRecipe
 from embedsweep.evaluation import measures_of
 
 MODEL_BYTES = 100_000_000
@@ -38,7 +38,11 @@ class _Lowest:
 
 
 def preflight(
-    experiment: Experiment, dataset: Dataset, base_digest: Callable[[Base], str], home: Path
+    experiment: Experiment,
+    dataset: Dataset,
+    base_digest: Callable[[Base], str],
+    refusal: Callable[[TunedRecipe], str | None],
+    home: Path,
 ) -> None:
     """Refuse what cannot work. Loads no model.
 
@@ -46,6 +50,7 @@ def preflight(
         experiment: What is to be run.
         dataset: Its data.
         base_digest: Finds a base model, or raises a `UserError`.
+        refusal: Why a recipe's backend can make nothing of it, whatever the data; or None.
         home: A folder on the disk that will hold the models.
 
     Raises:
@@ -53,7 +58,7 @@ def preflight(
             that does not suffice. A base model that cannot be had raises on its own.
     """
     faults = [
-        *_unfit_losses(experiment, dataset),
+        *_unfit_arms(experiment, dataset, refusal),
         *_unknown_measures(experiment, dataset),
         *_too_little_disk(experiment, home),
     ]
@@ -63,9 +68,18 @@ def preflight(
         base_digest(base)
 
 
-def _unfit_losses(experiment: Experiment, dataset: Dataset) -> list[Fault]:
+def _unfit_arms(
+    experiment: Experiment, dataset: Dataset, refusal: Callable[[TunedRecipe], str | None]
+) -> list[Fault]:
     faults = []
     for arm in experiment.space.arms:
+        place = f"{experiment.path} (arm {arm.name})"
+        refused = refusal(arm.draw(_Lowest(arm.losses()[0]), experiment.space.seed))
+        if refused is not None:
+            faults.append(
+                Fault(f"backend {arm.backend}", place, refused, "write such an arm instead")
+            )
+            continue
         for loss in arm.losses():
             recipe = arm.draw(_Lowest(loss), experiment.space.seed)
             reason = unfit(recipe, dataset.train)
@@ -73,7 +87,7 @@ def _unfit_losses(experiment: Experiment, dataset: Dataset) -> list[Fault]:
                 faults.append(
                     Fault(
                         f"loss {loss.value!r}" if loss else "training file",
-                        f"{experiment.path} (arm {arm.name})",
+                        place,
                         reason,
                         "take it out of the arm, or give data that feeds it",
                     )

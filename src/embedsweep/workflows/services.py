@@ -9,6 +9,7 @@ from typing import Protocol
 
 import optuna
 
+from embedsweep.core.bill import Bill
 from embedsweep.core.errors import UsageError
 from embedsweep.core.ports import Backend, Embedder, Ledger, Registry
 from embedsweep.core.recipe import Base, TunedRecipe
@@ -57,6 +58,7 @@ class Services:
         registry: Where models are promoted.
         backends: By recipe kind.
         kind_of: Tells by a model's folder which kind of recipe made it.
+        bill: All that providers have billed so far.
         open_study: Opens the Optuna study of a name, made if absent, maximising.
         work: A folder for models on their way; emptied by whoever fills it.
         progress: Where progress is shown.
@@ -67,6 +69,7 @@ class Services:
     backends: Mapping[str, Backend]
     kind_of: Callable[[Path], str]
     open_study: OpenStudy
+    bill: Callable[[], Bill]
     work: Path
     progress: Progress
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,13 +27,18 @@ class AdapterBackend:
         open_base: The frozen model; it should be behind the embedding cache, for every trial asks
             for the same vectors.
         base_digest: Identity of the frozen model, as its own backend tells it.
+        key_variables: By provider, the environment variable that holds its key.
     """
 
     def __init__(
-        self, open_base: Callable[[Base], Embedder], base_digest: Callable[[Base], str]
+        self,
+        open_base: Callable[[Base], Embedder],
+        base_digest: Callable[[Base], str],
+        key_variables: Mapping[str, str] | None = None,
     ) -> None:
         self._open_base = open_base
         self._base_digest = base_digest
+        self._key_variables = dict(key_variables or {})
 
     def base_digest(self, base: Base) -> str:
         return self._base_digest(base)
@@ -53,6 +58,7 @@ class AdapterBackend:
             "head": recipe.head.value,
             "width": recipe.width,
             "dimension": base.dimension,
+            "key_variable": self._key_variables.get(recipe.provider or ""),
         }
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.seed)

@@ -60,7 +60,13 @@ class AdapterTraining:
         """
         reported = reported_epochs(self._recipe.epochs)
         embedder = AdapterEmbedder(self._base, self.head)
-        for epoch, loss in self._optimization.epochs(self._backward, listener.on_step):
+
+        def on_step(done: int, total: int, loss: float) -> None:
+            # The losses of steps are not told: to record them would take longer than the steps.
+            del loss
+            listener.on_step(done, total)
+
+        for epoch, loss in self._optimization.epochs(self._backward, on_step):
             if epoch in reported:
                 listener.on_epoch(EpochEnd(epoch, {"train/loss": loss}, embedder, save))
 

@@ -20,7 +20,6 @@ from embedsweep.backends.hosted.settings import HostedSettings
 from embedsweep.backends.hosted.submission import Submission
 from embedsweep.backends.hosted.training_file import training_file
 from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
-from embedsweep.core.bill import Bill, training_bill
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.errors import DataError, Refusal
 from embedsweep.core.fingerprint import fingerprint
@@ -31,6 +30,14 @@ from embedsweep.core.trial import TrialFailure
 
 Connect = Callable[[str], openai.OpenAI]
 """Gives the client of a provider by its name; see `provider.open_client`."""
+
+Keep = Callable[[Base, Callable[[], Embedder]], Embedder]
+"""Given a provider's model and what opens it, something that gives the same vectors."""
+
+
+def _as_it_is(base: Base, open_it: Callable[[], Embedder]) -> Embedder:
+    del base
+    return open_it()
 
 
 class HostedBackend:
@@ -44,6 +51,7 @@ class HostedBackend:
         meter: Counts what is billed and keeps it within the cap.
         settings: How to go about it.
         clock: Time.
+        keep: Keeps vectors, so that no text is paid for twice with the same model.
     """
 
     def __init__(
@@ -53,27 +61,15 @@ class HostedBackend:
         meter: Meter,
         settings: HostedSettings | None = None,
         clock: Clock | None = None,
+        keep: Keep = _as_it_is,
     ) -> None:
         self._connect = connect
         self._book = book
         self._meter = meter
         self._settings = settings or HostedSettings()
         self._clock = clock or Clock()
+        self._keep = keep
         self._providers: dict[str, Provider] = {}
-
-    def refusal(self, recipe: HostedRecipe) -> str | None:
-        """Why no job can come of the recipe, whatever the data; for the preflight. Or None."""
-        if _is_openai(recipe.provider):
-            return (
-                f"OpenAI accepts no embedding model for fine-tuning, {recipe.base_model} included; "
-                "an arm with 'backend: adapter' and 'provider: openai' tunes a head on its vectors"
-            )
-        return None
-
-    def estimate(self, recipe: HostedRecipe, data: TrainingSet) -> Bill:
-        """About what the recipe's job will be billed; its embeddings come on top."""
-        tokens = JobOrder(recipe, training_file(data, recipe.form)).tokens
-        return training_bill(tokens, self._meter.price(recipe.base_model))
 
     def base_digest(self, base: Base) -> str:
         return base_digest(base)
@@ -92,7 +88,7 @@ class HostedBackend:
         """
         if not isinstance(recipe, HostedRecipe):
             raise TypeError(f"expected a hosted recipe, got {recipe.kind}")
-        if (why := self.refusal(recipe)) is not None:
+        if (why := refusal(recipe)) is not None:
             raise Refusal(
                 f"a fine-tuning job of {recipe.base_model}",
                 f"provider {recipe.provider}",
@@ -118,15 +114,23 @@ class HostedBackend:
         end.save(folder)
 
     def untuned(self, base: Base, folder: Path) -> None:
-        self._save(self.embedder(base), _provider_of(base), None, folder)
+        self._save(self._untuned(base), _provider_of(base), None, folder)
 
-    def open(self, folder: Path) -> HostedEmbedder:
-        return open_hosted(folder, self._connect, self._meter, self._clock)
+    def open(self, folder: Path) -> Embedder:
+        opened = open_hosted(folder, self._connect, self._meter, self._clock)
+        return self._kept(opened, read_model_file(folder)["provider"])
 
-    def embedder(self, base: Base) -> HostedEmbedder:
+    def embedder(self, base: Base) -> Embedder:
         """A provider's model as it comes."""
+        return self._kept(self._untuned(base), _provider_of(base))
+
+    def _untuned(self, base: Base) -> HostedEmbedder:
         model = HostedModel(base.model, base.dimensions)
         return HostedEmbedder(self._provider(_provider_of(base)), model, self._meter)
+
+    def _kept(self, embedder: HostedEmbedder, provider: str) -> Embedder:
+        model = embedder.model
+        return self._keep(Base(model.name, provider, model.dimensions), lambda: embedder)
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
@@ -153,7 +157,8 @@ class HostedBackend:
         model = HostedModel(checkpoint.model, base_model=recipe.base_model)
         embedder = HostedEmbedder(self._provider(recipe.provider), model, self._meter)
         save = partial(self._save, embedder, recipe.provider, record.job_id)
-        return EpochEnd(checkpoint.epoch, checkpoint.losses, embedder, save)
+        kept = self._kept(embedder, recipe.provider)
+        return EpochEnd(checkpoint.epoch, checkpoint.losses, kept, save)
 
     def _save(
         self, embedder: HostedEmbedder, provider: str, job_id: str | None, folder: Path
@@ -190,6 +195,24 @@ def open_hosted(
         )
     provider = Provider(values["provider"], connect(values["provider"]), clock)
     return HostedEmbedder(provider, _model(values), meter)
+
+
+def open_hosted_base(base: Base, connect: Connect) -> HostedEmbedder:
+    """A provider's model as it comes; for what embeds and never trains, such as serving."""
+    provider = _provider_of(base)
+    return HostedEmbedder(
+        Provider(provider, connect(provider)), HostedModel(base.model, base.dimensions)
+    )
+
+
+def refusal(recipe: HostedRecipe) -> str | None:
+    """Why no job can come of the recipe, whatever the data; or None."""
+    if _is_openai(recipe.provider):
+        return (
+            f"OpenAI accepts no embedding model for fine-tuning, {recipe.base_model} included; "
+            "an arm with 'backend: adapter' and 'provider: openai' tunes a head on its vectors"
+        )
+    return None
 
 
 def base_digest(base: Base) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from embedsweep.core.bill import Bill, embedding_bill, training_bill
-from embedsweep.core.experiment import Price
+from embedsweep.core.bill import Bill, Price, embedding_bill, training_bill
 from embedsweep.core.jobs import Account, Charge, JobBook, JobRecord
 
 _FREE = Price()

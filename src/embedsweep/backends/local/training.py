@@ -51,7 +51,12 @@ class Training:
 
     def run(self, listener: TrainingListener) -> None:
         """Train all epochs; raises `TrialFailure` as soon as a loss or a weight is not finite."""
-        for epoch, loss in self._optimization.epochs(self.backward, listener.on_step):
+
+        def on_step(done: int, total: int, loss: float) -> None:
+            listener.on_step(done, total)
+            listener.on_metrics(done, {"train/loss": loss})
+
+        for epoch, loss in self._optimization.epochs(self.backward, on_step):
             embedder = LocalEmbedder(self._model)
             listener.on_epoch(EpochEnd(epoch, {"train/loss": loss}, embedder, self.save))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.recipe import Recipe
-from embedsweep.core.space import SearchSpace
+from embedsweep.core.space import ARM, Scalar, SearchSpace
 from embedsweep.workflows.services import OpenStudy
 
 STARTUP_TRIALS = 5
@@ -65,8 +65,8 @@ class Proposals:
         """
         study = open_study(name, _sampler(experiment, 0), _pruner(experiment))
         study.sampler = _sampler(experiment, len(study.get_trials(deepcopy=False)))
-        if experiment.sampler is Sampler.GRID and not study.get_trials(deepcopy=False):
-            for assignment in experiment.space.assignments():
+        if not study.get_trials(deepcopy=False):
+            for assignment in _first(experiment):
                 study.enqueue_trial(assignment)
         return cls(study, experiment.space)
 
@@ -120,6 +120,14 @@ class Proposals:
             self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         else:
             self._study.tell(number, score, skip_if_finished=True)
+
+
+def _first(experiment: Experiment) -> Iterable[dict[str, Scalar]]:
+    """What is tried before the sampler decides: a whole grid, or each of several arms once."""
+    if experiment.sampler is Sampler.GRID:
+        return experiment.space.assignments()
+    arms = experiment.space.arms
+    return [{ARM: arm.name} for arm in arms] if len(arms) > 1 else []
 
 
 def _sampler(experiment: Experiment, trials: int) -> optuna.samplers.BaseSampler:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from embedsweep.core.bill import Bill
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
 from embedsweep.core.ports import (
@@ -30,6 +32,10 @@ KeepsUp = Callable[[int, float], bool]
 """Given an epoch and its objective, whether the trial is worth going on with."""
 
 
+RECORDED_STEPS = 50
+"""Of so many steps of a trial, evenly spread, the metrics are recorded."""
+
+
 @dataclass(frozen=True)
 class _Made:
     """What a trial made before it was recorded."""
@@ -47,6 +53,34 @@ class _Attempt:
     model: Path
     listener: TrainingListener
     keeps_up: KeepsUp
+
+
+class _Steps:
+    """Shows every step of a trial, and records what some of them tell."""
+
+    def __init__(
+        self,
+        show: Callable[[int, int], None],
+        record: Callable[[int, Mapping[str, float]], None],
+    ) -> None:
+        self._show = show
+        self._record = record
+        self._total = 0
+
+    def on_step(self, done: int, total: int) -> None:
+        self._total = total
+        self._show(done, total)
+
+    def on_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        every = max(1, -(-self._total // RECORDED_STEPS))
+        if step % every == 0 or step == self._total:
+            self._record(step, {f"step/{name}": value for name, value in metrics.items()})
+
+
+def _bill(start: TrialStart, bill: Bill) -> Bill | None:
+    """The bill of a trial that asked a provider, also where it comes to nothing."""
+    base = start.recipe.base
+    return bill if base is not None and base.provider is not None else None
 
 
 class TrialRunner:
@@ -77,12 +111,14 @@ class TrialRunner:
         run_id = ledger.start(self._sweep, self._dataset, start)
         progress, facts = self._services.progress, dict[str, str]()
         progress.trial(label, 0, 1)
+        steps = _Steps(partial(progress.trial, label), partial(ledger.epoch, run_id))
         listener = TrainingListener(
-            on_step=lambda done, total: progress.trial(label, done, total),
-            on_metrics=lambda step, metrics: ledger.epoch(run_id, step, metrics),
+            on_step=steps.on_step,
+            on_metrics=steps.on_metrics,
             on_fact=facts.__setitem__,
             say=progress.say,
         )
+        before = self._services.bill()
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
         try:
             attempt = _Attempt(run_id, folder / "model", listener, keeps_up)
@@ -94,6 +130,7 @@ class TrialRunner:
                 report=took.result.report,
                 model=took.result.model,
                 facts=facts,
+                bill=_bill(start, self._services.bill() - before),
             )
             return ledger.finish(run_id, start, end)
         except (KeyboardInterrupt, UserError):

@@ -1,0 +1,117 @@
+"""What stands beside a kept model, so that any MLflow of a team can load it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import pyfunc
+from mlflow.entities import LoggedModel
+from mlflow.models import Model, ModelSignature
+from mlflow.types.llm import EMBEDDING_MODEL_INPUT_SCHEMA, EMBEDDING_MODEL_OUTPUT_SCHEMA
+
+from embedsweep.core.ports import TrialStart
+from embedsweep.core.recipe import AdapterRecipe, LocalRecipe, Recipe
+from embedsweep.stores.manifest import OWN_FOLDER, SENTENCE_TRANSFORMERS_FOLDER
+from embedsweep.stores.mlflow_run import Tag
+
+_TASK = "llm/v1/embeddings"
+_CONDA_FILE = "conda.yaml"
+_PYTHON_FILE = "python_env.yaml"
+_REQUIREMENTS_FILE = "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """How MLflow loads a kind of model.
+
+    Attributes:
+        folder: Where the model lies beside its description.
+        loader: The module that opens it.
+        libraries: What the module needs.
+        config: What MLflow passes on to the module.
+    """
+
+    folder: str
+    loader: str
+    libraries: tuple[str, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+WEIGHTS = Flavour(
+    SENTENCE_TRANSFORMERS_FOLDER,
+    "mlflow.sentence_transformers",
+    ("mlflow", "sentence-transformers", "transformers", "torch"),
+    {"task": _TASK},
+)
+ADAPTER = Flavour(
+    OWN_FOLDER,
+    "embedsweep.wiring.pyfunc",
+    ("embedsweep", "mlflow", "sentence-transformers", "torch", "safetensors", "openai"),
+)
+HOSTED = Flavour(OWN_FOLDER, "embedsweep.wiring.pyfunc", ("embedsweep", "mlflow", "openai"))
+
+
+def flavour_of(recipe: Recipe) -> Flavour:
+    """How the models of a recipe are loaded."""
+    if isinstance(recipe, AdapterRecipe):
+        return ADAPTER
+    is_ours = isinstance(recipe, LocalRecipe) or recipe.base is None or not recipe.base.provider
+    return WEIGHTS if is_ours else HOSTED
+
+
+def describe(
+    model: LoggedModel, start: TrialStart, files: Mapping[str, Path], folder: Path
+) -> None:
+    """Write into a folder what MLflow keeps beside a model's files."""
+    flavour = flavour_of(start.recipe)
+    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in flavour.libraries]
+    (folder / _REQUIREMENTS_FILE).write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    python = platform.python_version()
+    _write_yaml(
+        folder / _PYTHON_FILE,
+        {
+            "python": python,
+            "build_dependencies": ["pip", "setuptools", "wheel"],
+            "dependencies": [f"-r {_REQUIREMENTS_FILE}"],
+        },
+    )
+    dependencies = [f"python={python}", "pip", {"pip": requirements}]
+    _write_yaml(
+        folder / _CONDA_FILE,
+        {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies},
+    )
+    described = Model(
+        artifact_path=model.artifact_location,
+        run_id=model.source_run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        signature=ModelSignature(EMBEDDING_MODEL_INPUT_SCHEMA, EMBEDDING_MODEL_OUTPUT_SCHEMA),
+        metadata={"task": _TASK, Tag.FINGERPRINT.value: start.fingerprint},
+        model_size_bytes=sum(path.stat().st_size for path in files.values()),
+    )
+    pyfunc.add_to_model(
+        described,
+        loader_module=flavour.loader,
+        data=flavour.folder,
+        conda_env=_CONDA_FILE,
+        python_env=_PYTHON_FILE,
+        model_config=dict(flavour.config) or None,
+    )
+    if flavour is WEIGHTS:
+        described.add_flavor(
+            "sentence_transformers",
+            sentence_transformers_version=version("sentence-transformers"),
+            source_model_name=start.recipe.base_model,
+            code=None,
+        )
+    described.save(folder / "MLmodel")
+
+
+def _write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")

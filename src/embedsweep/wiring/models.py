@@ -1,0 +1,142 @@
+"""Backends put together, and models opened from the folders they left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedsweep.core.experiment import Experiment
+from embedsweep.core.recipe import LOOPBACK, Base
+from embedsweep.wiring.evidence import job_book, locations, open_registry, scratch
+from embedsweep.wiring.loopback import Loopback
+from embedsweep.wiring.providers import Providers
+
+if TYPE_CHECKING:
+    from embedsweep.backends.hosted.meter import Meter
+    from embedsweep.backends.local.backend import LocalBackend
+    from embedsweep.core.ports import Backend, Embedder
+
+LOOPBACK_FOLDER = "fine-tuning"
+CACHE_FOLDER = "embeddings"
+REGISTERED = ("models:/", "runs:/")
+
+
+def local_backend() -> LocalBackend:
+    from embedsweep.backends.local.backend import LocalBackend
+
+    return LocalBackend()
+
+
+@contextmanager
+def providers(
+    home: Path, key_variables: Mapping[str, str], bases: tuple[Base, ...] = ()
+) -> Iterator[Providers]:
+    """The providers, the loopback service among them for as long as the context lasts."""
+    models = dict.fromkeys(base.model for base in bases if base.provider == LOOPBACK)
+    with closing(Loopback(home / LOOPBACK_FOLDER, [*models])) as loopback:
+        yield Providers(os.environ, key_variables, loopback)
+
+
+@contextmanager
+def backends(
+    stores: str | None, experiment: Experiment, *, cancel_on_interrupt: bool = False
+) -> Iterator[tuple[Mapping[str, Backend], Meter]]:
+    """The backends of an experiment's sweeps by recipe kind, and the meter of what they are billed.
+
+    Vectors of frozen models go through the cache: no text is embedded, or paid for, twice.
+    """
+    from embedsweep.backends.adapter.backend import AdapterBackend
+    from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
+    from embedsweep.backends.hosted.backend import HostedBackend
+    from embedsweep.backends.hosted.meter import Meter
+    from embedsweep.backends.hosted.settings import HostedSettings
+    from embedsweep.core.jobs import Account
+
+    home, variables = locations(stores).home, experiment.key_variables
+    cache = EmbeddingCache(home / CACHE_FOLDER)
+    local = local_backend()
+    with (
+        providers(home, variables, experiment.space.bases()) as known,
+        job_book(stores) as book,
+    ):
+        meter = Meter(book, Account(experiment.name, experiment.budget.cost), experiment.prices)
+
+        def cached(base: Base, open_it: Callable[[], Embedder]) -> Embedder:
+            return CachedEmbedder(open_it, model_identity(base, base_digest(base)), cache)
+
+        hosted = HostedBackend(
+            known.connect,
+            book,
+            meter,
+            HostedSettings(cancel_on_interrupt=cancel_on_interrupt, key_variables=variables),
+            keep=cached,
+        )
+
+        def open_base(base: Base) -> Embedder:
+            if base.provider:
+                return hosted.embedder(base)
+            return cached(base, partial(_open_local, local, base))
+
+        adapter = AdapterBackend(open_base, base_digest, variables)
+        yield {"local": local, "adapter": adapter, "hosted": hosted}, meter
+
+
+def base_digest(base: Base) -> str:
+    """Identity of an untuned model; raises a `UserError` when it cannot be had."""
+    if base.provider:
+        from embedsweep.backends.hosted.backend import base_digest as hosted_digest
+
+        return hosted_digest(base)
+    return local_backend().base_digest(base)
+
+
+@contextmanager
+def opener(home: Path) -> Iterator[Callable[[Path], Embedder]]:
+    """Opens models of every kind from their folders, without a cache or a cap: to be served."""
+    with providers(home, {}) as known:
+        yield partial(_opened, known)
+
+
+@contextmanager
+def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
+    """A model by reference: ``models:/…``, ``runs:/…``, a folder or a base model's name."""
+    from embedsweep.backends.local.base_models import base_folder
+
+    home = locations(stores).home
+    with opener(home) as open_model:
+        if not reference.startswith(REGISTERED):
+            yield open_model(base_folder(reference))
+            return
+        with scratch(home) as work:
+            yield open_model(open_registry(stores).fetch(reference, work))
+
+
+def _opened(known: Providers, folder: Path) -> Embedder:
+    from embedsweep.backends.model_file import kind_of, read_model_file
+
+    kind = kind_of(folder)
+    if kind == "local":
+        return local_backend().open(folder)
+    from embedsweep.backends.hosted.backend import open_hosted, open_hosted_base
+
+    connect = partial(known.connect, key_variable=read_model_file(folder)["key_variable"])
+    if kind == "hosted":
+        return open_hosted(folder, connect)
+    from embedsweep.backends.adapter.backend import AdapterBackend
+
+    def open_base(base: Base) -> Embedder:
+        return (
+            open_hosted_base(base, connect) if base.provider else _open_local(local_backend(), base)
+        )
+
+    return AdapterBackend(open_base, base_digest).open(folder)
+
+
+def _open_local(backend: LocalBackend, base: Base) -> Embedder:
+    from embedsweep.backends.local.base_models import base_folder
+
+    return backend.open(base_folder(base.model))

@@ -1,0 +1,120 @@
+"""What a sweep needs: the experiment checked, its services, and what to say beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedsweep.config import load_experiment
+from embedsweep.core.dataset import Dataset
+from embedsweep.core.errors import Fault, UserError
+from embedsweep.core.experiment import Experiment
+from embedsweep.core.recipe import HostedRecipe, TunedRecipe
+from embedsweep.wiring.evidence import locations, scratch
+from embedsweep.wiring.models import backends, base_digest, providers
+
+if TYPE_CHECKING:
+    from embedsweep.workflows.services import Progress, Services
+
+
+def load(path: Path) -> tuple[Experiment, Dataset]:
+    """The experiment and its data, both checked whole."""
+    from embedsweep.data import load_dataset
+
+    experiment = load_experiment(path)
+    return experiment, load_dataset(experiment.data)
+
+
+@contextmanager
+def coordinator(
+    stores: str | None,
+    experiment: Experiment,
+    progress: Progress,
+    *,
+    cancel_on_interrupt: bool = False,
+) -> Iterator[Services]:
+    """The services of the one process that may run the experiment's sweep at a time."""
+    from embedsweep.backends.model_file import kind_of
+    from embedsweep.stores.connection import open_client
+    from embedsweep.stores.locks import lock_sweep
+    from embedsweep.stores.mlflow_ledger import MlflowLedger
+    from embedsweep.stores.mlflow_registry import MlflowRegistry
+    from embedsweep.stores.study import open_study
+    from embedsweep.workflows.services import Services
+
+    places = locations(stores)
+    locks = places.home / "locks"
+    with lock_sweep(locks, experiment.name), scratch(places.home) as work:
+        client = open_client(places)
+        with backends(stores, experiment, cancel_on_interrupt=cancel_on_interrupt) as (
+            by_kind,
+            meter,
+        ):
+            yield Services(
+                ledger=MlflowLedger(client, places.artifacts),
+                registry=MlflowRegistry(client, locks),
+                backends=by_kind,
+                kind_of=kind_of,
+                open_study=partial(open_study, places.study_url),
+                bill=lambda: meter.bill,
+                work=work,
+                progress=progress,
+            )
+
+
+def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> None:
+    """Every reason not to start, raised at once; loads no model and calls no provider."""
+    from embedsweep.workflows.preflight import preflight as examine
+
+    home = locations(stores).home
+    with scratch(home) as work:
+        examine(experiment, dataset, base_digest, _refusal, work)
+    _check_keys(experiment, home)
+
+
+def _refusal(recipe: TunedRecipe) -> str | None:
+    if not isinstance(recipe, HostedRecipe):
+        return None
+    from embedsweep.backends.hosted.backend import refusal
+
+    return refusal(recipe)
+
+
+def _check_keys(experiment: Experiment, home: Path) -> None:
+    faults: list[Fault] = []
+    named = {base.provider for base in experiment.space.bases() if base.provider}
+    with providers(home, experiment.key_variables) as known:
+        for provider in sorted(named - {"loopback"}):
+            try:
+                known.key(provider)
+            except UserError as error:
+                faults += error.faults
+    if faults:
+        raise UserError.of(faults)
+
+
+def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[float, int]]:
+    """By base model of this machine: the share of texts it reads in part, and its token limit."""
+    from embedsweep.backends.local.base_models import base_folder
+    from embedsweep.backends.local.truncation import truncated_share
+
+    texts = [*dataset.train.every_text(), *dataset.valid.every_text()]
+    names = [base.model for base in experiment.space.bases() if base.provider is None]
+    found = {name: truncated_share(base_folder(name), texts) for name in names}
+    return {name: share for name, share in found.items() if share is not None}
+
+
+def notes(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """What a reader of the results should know of the data, and of the cost, beforehand."""
+    from embedsweep.workflows.estimate import estimates
+
+    cut = [
+        f"{share:.1%} of the texts are longer than the {limit} tokens that {name} reads; "
+        "the rest of them counts for nothing"
+        for name, (share, limit) in truncation(experiment, dataset).items()
+        if share > 0
+    ]
+    return [*dataset.warnings, *cut, *estimates(experiment, dataset)]
