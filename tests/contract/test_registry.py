@@ -14,7 +14,7 @@ from embedsweep.core.errors import DataError, Refusal, StoreError, UsageError
 from embedsweep.core.ports import TrialEnd
 from embedsweep.core.promotion import Verdict
 from embedsweep.core.trial import Completed, Trial
-from embedsweep.stores.manifest import MANIFEST_FILE, MODEL_FOLDER
+from embedsweep.stores.manifest import MANIFEST_FILE, SENTENCE_TRANSFORMERS_FOLDER
 from tests.contract.store_cases import (
     STORES,
     dataset,
@@ -183,7 +183,7 @@ def test_a_fetched_model_is_what_the_backend_left(stores, registry, kept, tmp_pa
     references = (version.model_reference, "models:/support/1", "models:/support@champion")
     for number, reference in enumerate(references):
         folder = registry.fetch(reference, tmp_path / str(number))
-        assert folder == tmp_path / str(number) / MODEL_FOLDER
+        assert folder == tmp_path / str(number) / SENTENCE_TRANSFORMERS_FOLDER
         assert json.loads((folder / "config.json").read_text())["seed"] == 0
         assert load_file(folder / "model.safetensors")["embeddings"].shape == (4, 256)
         assert (folder / "1_Pooling" / "config.json").is_file()
@@ -248,7 +248,7 @@ def test_every_flipped_byte_is_noticed(registry, kept, tmp_path):
 def test_without_the_manifest_a_flipped_weight_would_load(kept):
     """The control: the format of the weights does not notice."""
     _, folder = kept
-    path = folder / MODEL_FOLDER / "model.safetensors"
+    path = folder / SENTENCE_TRANSFORMERS_FOLDER / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
@@ -323,7 +323,7 @@ def test_a_model_tampered_with_is_refused_by_the_file_s_name(
 ):
     version, folder = kept
     registry.fetch("models:/support/1", tmp_path / "before")
-    tamper(folder / MODEL_FOLDER)
+    tamper(folder / SENTENCE_TRANSFORMERS_FOLDER)
     for reference in ("models:/support/1", version.model_reference):
         with pytest.raises(DataError, match=named) as caught:
             registry.fetch(reference, tmp_path / "after")

@@ -20,6 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", default="8000", help="port to listen on; 0 takes a free one")
     parser.add_argument(
+        "--name",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="a name that clients reach this machine by, such as gpu-machine; may be given again",
+    )
+    parser.add_argument(
         "--fine-tuning", action="store_true", help="take files and fine-tuning jobs too, and train"
     )
     parser.add_argument(
@@ -47,9 +54,12 @@ def run(options: argparse.Namespace) -> int:
             "add --fine-tuning or remove --base-model",
         )
     from embedsweep import wiring
+    from embedsweep.serving.address import Address
 
     bases = options.base_model or [DEFAULT_BASE_MODEL]
-    where = options.host, port
     return wiring.serve(
-        options.stores, options.model, where, bases if options.fine_tuning else None
+        options.stores,
+        options.model,
+        Address(options.host, port, frozenset(options.name)),
+        bases if options.fine_tuning else None,
     )

@@ -64,7 +64,7 @@ def host_guard(hosts: frozenset[str]) -> Guard:
             return
         host = headers.get("host", "")
         if host.lower() not in known:
-            message = f"this service is not known as {host[:200]!r}; allow the host at its start"
+            message = f"this service is not known as {host[:200]!r}; start it with --name HOST"
             raise ApiError(403, "host_not_allowed", message)
         origin = headers.get("origin")
         if origin is None or scope["method"] in READING:

@@ -15,6 +15,7 @@ from embedsweep.wiring.loopback import fine_tuning as open_service
 from embedsweep.wiring.models import LOOPBACK_FOLDER, REGISTERED, opener
 
 if TYPE_CHECKING:
+    from embedsweep.serving.address import Address
     from embedsweep.serving.shelf import ModelShelf
 
 
@@ -33,7 +34,7 @@ def export(stores: str | None, reference: str, folder: Path) -> None:
 def serve(
     stores: str | None,
     reference: str | None,
-    where: tuple[str, int],
+    address: Address,
     fine_tuning: Sequence[str] | None = None,
 ) -> int:
     """Serve a model's champion, fine-tuning, or both, until a signal; returns the exit code.
@@ -41,16 +42,15 @@ def serve(
     Args:
         stores: Where the evidence is kept.
         reference: ``NAME`` or ``models:/NAME@champion``; None for no champion.
-        where: Address to listen on, and port; 0 for a free one.
+        address: Where to listen.
         fine_tuning: The base models that jobs may ask for; None to take no jobs.
     """
-    from embedsweep.serving.address import API_KEYS, Address, check_access, listener_at
+    from embedsweep.serving.address import API_KEYS, check_access, listener_at
     from embedsweep.serving.run import serve as run
     from embedsweep.serving.shelf import ModelShelf
 
     name = None if reference is None else _served_name(stores, reference)
     keys = frozenset(filter(None, os.environ.get(API_KEYS, "").split(",")))
-    address = Address(*where)
     # Told before a model is loaded, which takes seconds.
     check_access(address, keys)
     listener_at(address).close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,7 @@ class Loopback:
 
         service = fine_tuning(self._folder, self._base_models)
         with ExitStack() as stack:
+            stack.enter_context(_quiet())
             keys = frozenset({_key(self._folder)})
             port = stack.enter_context(serving(service, Address(_HOST, 0), keys))
             stack.callback((self._folder / _PORT).unlink, missing_ok=True)
@@ -95,6 +97,18 @@ class Loopback:
             self._running = stack.pop_all()
         self._own_port = port
         return port
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Only warnings of the service while it lasts: the sweep tells of its trials itself."""
+    logger = logging.getLogger("embedsweep.serving")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def fine_tuning(folder: Path, base_models: Sequence[str]) -> FineTuning:
