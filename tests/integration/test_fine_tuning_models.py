@@ -299,3 +299,21 @@ def test_the_server_embeds_while_it_trains(service, client):
             assert number_of(client, BASE) == 1
             held.release()
         service.ended(client, job_id)
+
+
+def test_a_key_keeps_so_many_models_and_no_more(tmp_path):
+    limits = replace(ROOMY, models_per_owner=2)
+    with (
+        running(tmp_path, limits, KEYS) as service,
+        service.client("key-a") as client,
+        service.client("key-b") as other,
+    ):
+        first = tuned(service, client, hyperparameters={"n_epochs": 2})
+        tuned(service, client)
+        with pytest.raises(openai.RateLimitError, match="keeps 2 fine-tuned models") as caught:
+            service.tune(client)
+        assert caught.value.code == "insufficient_quota"
+        assert caught.value.response.headers["x-should-retry"] == "false"
+        tuned(service, other)
+        client.models.delete(first)
+        tuned(service, client)

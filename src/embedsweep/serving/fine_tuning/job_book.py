@@ -10,6 +10,7 @@ from typing import Literal
 
 from embedsweep.serving.errors import ApiError
 from embedsweep.serving.fine_tuning.database import Database, cursor
+from embedsweep.serving.fine_tuning.disk import NOT_AGAIN
 from embedsweep.serving.fine_tuning.identifiers import new_id, new_model_id
 from embedsweep.serving.fine_tuning.job_rows import add_event, checkpoint_of, event_of, job_of
 from embedsweep.serving.fine_tuning.limits import FineTuningLimits
@@ -50,12 +51,14 @@ class JobBook:
         """Take a job on. Asked twice, it is two jobs.
 
         Raises:
-            ApiError: 429 when too many wait already, 400 when a file is not there.
+            ApiError: 429 when too many wait already or too many models are kept, 400 when a file
+                is not there.
         """
         now = int(self._clock())
         job_id, model_id = new_id("ftjob"), new_model_id(asked.model, asked.suffix)
         with self._database.transaction() as rows:
             self._check_queue(rows, owner)
+            self._check_models(rows, owner)
             for param in ("training_file", "validation_file"):
                 self._check_file(rows, owner, param, getattr(asked, param))
             rows.execute(
@@ -98,6 +101,22 @@ class JobBook:
             if count >= most:
                 message = f"{count} jobs {whose} wait or run, no more are taken; try again later"
                 raise ApiError(429, "rate_limit_exceeded", message, headers=RETRY_LATER)
+
+    def _check_models(self, rows: sqlite3.Connection, owner: str) -> None:
+        query = (
+            "SELECT COUNT(*) FROM (SELECT job FROM models WHERE owner = ?"
+            " UNION SELECT id FROM live_jobs WHERE owner = ?)"
+        )
+        count, most = (
+            rows.execute(query, (owner, owner)).fetchone()[0],
+            self._limits.models_per_owner,
+        )
+        if count >= most:
+            message = (
+                f"this key keeps {count} fine-tuned models, those of its live jobs included; "
+                f"at most {most} are kept; delete some"
+            )
+            raise ApiError(429, "insufficient_quota", message, headers=NOT_AGAIN)
 
     def _check_file(
         self, rows: sqlite3.Connection, owner: str, param: str, file_id: str | None

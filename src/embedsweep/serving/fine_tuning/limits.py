@@ -20,6 +20,7 @@ class FineTuningLimits:
         uploads: Files that arrive at the same time.
         upload_seconds: A file must have arrived by then.
         jobs_per_owner, jobs: Jobs that wait or run, of one owner and of all.
+        models_per_owner: Fine-tuned models kept of one owner, with those that jobs are to leave.
         epochs: The largest ``n_epochs``.
         batch_size: The largest ``batch_size``.
         checkpoints: Checkpoints kept of a job, the newest ones; OpenAI keeps as many.
@@ -40,6 +41,7 @@ class FineTuningLimits:
     upload_seconds: float = 600.0
     jobs_per_owner: int = 20
     jobs: int = 100
+    models_per_owner: int = 1_000
     epochs: int = 100
     batch_size: int = 1024
     checkpoints: int = 3
