@@ -10,7 +10,7 @@ from embedsweep.config.arm_section import Arm, TrainedArm
 from embedsweep.config.fields import Text
 from embedsweep.config.knobs import Knob
 from embedsweep.config.providers import BaseUrl, KeyVariable, ProviderName
-from embedsweep.config.refusal import Reading, refused, shown
+from embedsweep.config.refusal import Reading, nearest, refused, shown
 from embedsweep.core.recipe import LOOPBACK, FileForm, Head, Loss
 from embedsweep.core.space import Choice, Domain
 
@@ -33,10 +33,11 @@ class LocalArm(TrainedArm):
     def _known_backend(cls, value: Any) -> Any:  # noqa: ANN401 - raw
         # Of an arm of another kind every other key would be at fault too.
         backend = value.get("backend", "local") if isinstance(value, dict) else "local"
-        if backend not in ARM_KINDS:
+        if not isinstance(backend, str) or backend not in ARM_KINDS:
             known = ", ".join(ARM_KINDS)
             why = f"{shown(backend)} is no backend here, known are {known}"
-            raise refused(why, "write backend: local or remove the arm", at="backend")
+            meant = nearest(str(backend), list(ARM_KINDS)) or "local"
+            raise refused(why, f"write backend: {meant}, or remove the arm", at="backend")
         return value
 
 
@@ -95,7 +96,7 @@ class AdapterArm(_WithProvider, TrainedArm):
         default={"low": 1e-4, "high": 3e-3, "log": True}, validate_default=True
     )
     """Peak rate of AdamW."""
-    dimensions: Annotated[Choice, Knob(int, "Dimensions", ge=1, le=65_536)] | None = None
+    dimensions: Annotated[Choice, Knob(int, ge=1, le=65_536)] | None = None
     """Length of the vectors asked of the provider; its own when left out."""
     head: Annotated[Choice, Knob(Head)] = Field(default=[Head.LINEAR.value], validate_default=True)
     """What is put on the vectors: linear, low_rank or mlp; each begins as the identity."""

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import socket
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationInfo
 
@@ -18,8 +18,12 @@ from embedsweep.config.refusal import Reading, refused
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _KEY_VARIABLE_ENDS = ("_KEY", "_TOKEN")
-_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata"})
-"""Names under which clouds tell their machines' secrets to whoever asks from inside."""
+_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "fd00:ec2::254"})
+"""Under which clouds tell their machines' secrets to whoever asks from inside, beside the
+link-local addresses."""
+
+# Clients read some other characters as these: an ideographic full stop as a dot, for one.
+_HOST = re.compile(r"[a-z0-9_.:-]+")
 
 OPENAI_HOST = "api.openai.com"
 _EXAMPLE = "write a URL such as http://gpu-machine:8000/v1"
@@ -38,27 +42,30 @@ def _base_url(value: object, info: ValidationInfo[Reading]) -> str:
     if parts.username is not None or parts.password is not None:
         fix = "remove it, and name the variable that holds the key in api_key_env"
         raise refused(f"a user or a password stands before {parts.hostname or 'the host'}", fix)
-    if parts.query or parts.fragment:
+    if "?" in written or "#" in written:
         raise refused("a query or a fragment stands behind the path", "end the URL with the path")
-    if not parts.hostname:
+    host = (parts.hostname or "").rstrip(".")
+    if not host:
         raise refused("it names no host", _EXAMPLE)
-    if parts.hostname == OPENAI_HOST:
+    if host == OPENAI_HOST:
         raise refused("this is OpenAI's own address", "write provider: openai instead")
-    if _is_metadata(parts):
-        why = f"{parts.hostname} is a cloud's own address, which tells a machine its secrets"
+    if _is_metadata(host):
+        why = f"{host} is a cloud's own address, which tells a machine its secrets"
         raise refused(why, "write the address of the server that embeds")
+    if not _HOST.fullmatch(host):
+        why = f"the host {host!a:.80} is more than letters, digits, dots, - and _"
+        raise refused(why, "write it as it is looked up, such as xn--mnchen-3ya.example")
     return written
 
 
-def _is_metadata(parts: SplitResult) -> bool:
-    host = (parts.hostname or "").rstrip(".")
-    if host in _METADATA_HOSTS:
-        return True
+def _is_metadata(host: str) -> bool:
     try:
         # Reads every way to write an IPv4 address, such as 2852039166.
         address = ipaddress.ip_address(host if ":" in host else socket.inet_aton(host))
     except (OSError, ValueError):
-        return False
+        return host in _METADATA_HOSTS
+    if str(address) in _METADATA_HOSTS:
+        return True
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_link_local)
 

@@ -54,6 +54,7 @@ def serve(
     # Told before a model is loaded, which takes seconds.
     check_access(address, keys)
     listener_at(address).close()
+    base_models = None if fine_tuning is None else _found(fine_tuning)
     home = locations(stores).home
     with ExitStack() as stack:
         shelf: ModelShelf | None = None
@@ -63,8 +64,8 @@ def serve(
             shelf = ModelShelf(open_registry(stores), open_model, work)
             shelf.load(name)
         service = None
-        if fine_tuning is not None:
-            service = open_service(home / LOOPBACK_FOLDER, _found(fine_tuning))
+        if base_models is not None:
+            service = open_service(home / LOOPBACK_FOLDER, base_models)
         run(shelf, address, keys, fine_tuning=service)
     return 0
 

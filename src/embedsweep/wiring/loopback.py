@@ -9,19 +9,18 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedsweep.core.errors import StoreError
+from embedsweep.core.errors import StoreError, UserError
 from embedsweep.wiring.training_process import train
 
 if TYPE_CHECKING:
     import openai
 
     from embedsweep.serving.fine_tuning.service import FineTuning
-    from embedsweep.serving.fine_tuning.tuned_shelf import Offer
 
 PATIENCE = 30.0
 """Seconds to wait for a process that has the service to say where it listens."""
@@ -40,12 +39,10 @@ class Loopback:
 
     Args:
         folder: Files, jobs and models.
-        base_models: What jobs may be asked for, if this process is the one that runs it.
     """
 
-    def __init__(self, folder: Path, base_models: Sequence[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._base_models = tuple(base_models)
         self._lock = threading.Lock()
         self._running = ExitStack()
         self._own_port: int | None = None
@@ -84,10 +81,11 @@ class Loopback:
                 time.sleep(_PAUSE)
 
     def _start(self) -> int:
+        from embedsweep.backends.local.base_models import EMBEDDED
         from embedsweep.serving.address import Address
         from embedsweep.serving.run import serving
 
-        service = fine_tuning(self._folder, self._base_models)
+        service = fine_tuning(self._folder, [EMBEDDED], also=_is_found)
         with ExitStack() as stack:
             stack.enter_context(_quiet())
             keys = frozenset({_key(self._folder)})
@@ -111,20 +109,35 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def fine_tuning(folder: Path, base_models: Sequence[str]) -> FineTuning:
-    """The service over a folder, which trains with the local backend."""
-    from embedsweep.serving.fine_tuning.service import FineTuning
+def fine_tuning(
+    folder: Path, base_models: Sequence[str], also: Callable[[str], bool] = lambda name: False
+) -> FineTuning:
+    """The service over a folder, which trains with the local backend.
 
-    return FineTuning(folder, train, _offer(base_models))
-
-
-def _offer(base_models: Sequence[str]) -> Offer:
+    Args:
+        folder: Files, jobs and models.
+        base_models: What may be tuned, and is listed.
+        also: Whether a base model that is not listed may be tuned all the same.
+    """
     from embedsweep.backends.local.backend import LocalBackend
     from embedsweep.backends.local.base_models import base_folder
+    from embedsweep.serving.fine_tuning.service import FineTuning
     from embedsweep.serving.fine_tuning.tuned_shelf import Offer
 
     backend = LocalBackend()
-    return Offer(base_models, lambda name: backend.open(base_folder(name)), backend.open)
+    offer = Offer(base_models, lambda name: backend.open(base_folder(name)), backend.open, also)
+    return FineTuning(folder, train, offer)
+
+
+def _is_found(name: str) -> bool:
+    """Whether there is such a base model; whoever has the key may tune any of this machine's."""
+    from embedsweep.backends.local.base_models import base_folder
+
+    try:
+        base_folder(name)
+    except UserError:
+        return False
+    return True
 
 
 def _answering(folder: Path) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.recipe import LOOPBACK, Base
+from embedsweep.core.recipe import Base
 from embedsweep.wiring.evidence import job_book, locations, open_registry, scratch
 from embedsweep.wiring.loopback import Loopback
 from embedsweep.wiring.providers import Providers
@@ -32,12 +32,9 @@ def local_backend() -> LocalBackend:
 
 
 @contextmanager
-def providers(
-    home: Path, key_variables: Mapping[str, str], bases: tuple[Base, ...] = ()
-) -> Iterator[Providers]:
+def providers(home: Path, key_variables: Mapping[str, str]) -> Iterator[Providers]:
     """The providers, the loopback service among them for as long as the context lasts."""
-    models = dict.fromkeys(base.model for base in bases if base.provider == LOOPBACK)
-    with closing(Loopback(home / LOOPBACK_FOLDER, [*models])) as loopback:
+    with closing(Loopback(home / LOOPBACK_FOLDER)) as loopback:
         yield Providers(os.environ, key_variables, loopback)
 
 
@@ -60,7 +57,7 @@ def backends(
     cache = EmbeddingCache(home / CACHE_FOLDER)
     local = local_backend()
     with (
-        providers(home, variables, experiment.space.bases()) as known,
+        providers(home, variables) as known,
         job_book(stores) as book,
     ):
         meter = Meter(book, Account(experiment.name, experiment.budget.cost), experiment.prices)

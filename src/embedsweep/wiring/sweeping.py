@@ -12,7 +12,7 @@ from embedsweep.config import load_experiment
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import Fault, UserError
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.recipe import HostedRecipe, TunedRecipe
+from embedsweep.core.recipe import LOOPBACK, Base, HostedRecipe, TunedRecipe
 from embedsweep.wiring.evidence import locations, scratch
 from embedsweep.wiring.models import backends, base_digest, providers
 
@@ -71,8 +71,15 @@ def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> N
 
     home = locations(stores).home
     with scratch(home) as work:
-        examine(experiment, dataset, base_digest, _refusal, work)
+        examine(experiment, dataset, _digest, _refusal, work)
     _check_keys(experiment, home)
+
+
+def _digest(base: Base) -> str:
+    if base.provider == LOOPBACK:
+        # The service is not running yet; what it will tune must be there all the same.
+        base_digest(Base(base.model))
+    return base_digest(base)
 
 
 def _refusal(recipe: TunedRecipe) -> str | None:
@@ -87,7 +94,7 @@ def _check_keys(experiment: Experiment, home: Path) -> None:
     faults: list[Fault] = []
     named = {base.provider for base in experiment.space.bases() if base.provider}
     with providers(home, experiment.key_variables) as known:
-        for provider in sorted(named - {"loopback"}):
+        for provider in sorted(named - {LOOPBACK}):
             try:
                 known.key(provider)
             except UserError as error:

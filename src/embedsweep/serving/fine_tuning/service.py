@@ -102,7 +102,7 @@ class FineTuning:
         Raises:
             ApiError: 400 for what cannot be done, 429 when too many jobs wait already.
         """
-        if request.model not in self.offer.base_models:
+        if not self.offer.has(request.model):
             offered = ", ".join(self.offer.base_models)
             message = (
                 f"model {request.model[:200]!r} cannot be fine-tuned here; these can: {offered}"

@@ -29,11 +29,16 @@ class Offer:
         base_models: Names that clients know base models by.
         open_base: Opens one of these.
         open_model: Opens the folder that a training left.
+        also: Whether a base model that is not listed is offered all the same.
     """
 
     base_models: Sequence[str]
     open_base: Callable[[str], Embedder]
     open_model: Callable[[Path], Embedder]
+    also: Callable[[str], bool] = lambda name: False
+
+    def has(self, name: str) -> bool:
+        return name in self.base_models or self.also(name)
 
 
 class OpenModels:
@@ -120,7 +125,9 @@ class TunedShelf:
         if model_id in self._offer.base_models:
             return self._base(model_id)
         model = self._book.find(model_id, owner)
-        return None if model is None else self._tuned(model)
+        if model is not None:
+            return self._tuned(model)
+        return self._base(model_id) if self._offer.also(model_id) else None
 
     def listings(self, owner: str) -> list[ServedModel]:
         """Checkpoints are left out, though they are served: their jobs list them."""
