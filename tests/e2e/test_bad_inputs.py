@@ -4,75 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from embedsweep.cli import main
-
-GOOD = """
-name: mine
-data: {train: train.jsonl, split: {valid: 0.3, test: 0.3}}
-objective: accuracy
-search:
-  trials: 2
-  arms:
-    - backend: local
-      base_model: all-MiniLM-L6-v2
-      loss: [softmax]
-      epochs: 1
-      learning_rate: 2.0e-5
-      batch_size: 8
-"""
-PAIRS = [{"anchor": f"question {i}", "positive": f"answer {i}"} for i in range(40)]
-LABELLED = [
-    {"text": f"text number {i} of {i % 3}", "metadata": {"label": f"class {i % 3}"}}
-    for i in range(60)
-]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose stores are made once for all cases."""
-    folder = tmp_path_factory.mktemp("home")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["doctor", "--json"]) == 0
-    finally:
-        os.chdir(before)
-    return folder
-
-
-@pytest.fixture
-def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(home)
-    for name in ("MLFLOW_TRACKING_URI", "EMBEDSWEEP_STORES", "EMBEDSWEEP_API_KEYS"):
-        monkeypatch.delenv(name, raising=False)
-    write(home / "mine.yaml", GOOD)
-    write(home / "train.jsonl", rows(LABELLED))
-    yield home
-    for path in (*home.glob("*.yaml"), *home.glob("*.jsonl")):
-        path.unlink()
-
-
-def write(path: Path, content: str | bytes) -> None:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def rows(values: list[dict[str, object]]) -> str:
-    return "".join(json.dumps(value) + "\n" for value in values)
-
-
-def outcome(*words: str) -> int:
-    try:
-        return main(list(words))
-    except SystemExit as ended:
-        return int(ended.code or 0)
-
+from tests.e2e.small_project import GOOD, LABELLED, PAIRS, outcome, rows, write
 
 COMMAND_LINES = [
     ("01 unknown command", ["swep", "mine.yaml"], 2, ["swep", "did you mean `sweep`"]),
@@ -87,11 +24,15 @@ COMMAND_LINES = [
     ("10 empty name", ["history", ""], 2, ["Fix:"]),
     ("10 long name", ["history", "x" * 300], 2, ["Fix:"]),
     ("10 path as a name", ["rollback", "../x"], 2, ["../x"]),
+    ("10 alias latest", ["serve", "models:/emb@latest"], 2, ["alias 'latest'", "A-Z, a-z, 0-9"]),
+    ("10 alias of a number", ["serve", "models:/emb@v3"], 2, ["alias 'v3'", "A-Z, a-z, 0-9"]),
+    ("10 path as an alias", ["serve", "models:/emb@../x"], 2, ["models:/name@champion"]),
     ("11 empty alias", ["serve", "models:/emb@"], 2, ["models:/emb@"]),
     ("11 unknown alias", ["serve", "models:/emb@nope"], 4, ["nope"]),
     ("11 unknown model", ["serve", "models:/nope@champion"], 4, ["nope"]),
     ("11 a run", ["serve", "runs:/x"], 2, ["runs:/x"]),
     ("12 open to all", ["serve", "emb", "--host", "0.0.0.0"], 2, ["0.0.0.0", "KEY"]),
+    ("13 no such port", ["serve", "emb", "--port", "99999"], 2, ["99999", "0 to 65535"]),
     ("16 no file", ["check", "other.yaml"], 2, ["other.yaml", "no such file"]),
     ("16 a folder", ["check", "."], 2, ["folder"]),
     ("split of promotion", ["evaluate", "m", "mine.yaml", "--split", "test"], 5, ["promotion"]),
@@ -143,6 +84,7 @@ EXPERIMENTS = [
     ),
     ("25 unknown base", GOOD.replace("all-MiniLM-L6-v2", "./none"), 2, ["no such folder"]),
     ("25 not on the hub", GOOD.replace("all-MiniLM-L6-v2", "no/such"), 4, ["no/such", "network"]),
+    ("25 a branch", GOOD.replace("all-MiniLM-L6-v2", "no/such@main"), 2, ["no/such@main"]),
     ("26 cut at zero", GOOD.replace("accuracy", "ndcg@0"), 2, ["ndcg@0", "ndcg@k"]),
     ("26 unknown measure", GOOD.replace("accuracy", "bleu"), 2, ["bleu"]),
     ("27 not given", GOOD.replace("accuracy", "spearman"), 2, ["spearman", "what is measured"]),
@@ -235,6 +177,21 @@ def test_22_a_loss_the_data_cannot_feed_is_refused_with_what_fits(
     assert "multiple_negatives_ranking" in error
 
 
+def test_23_a_single_pair_has_no_negatives(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, pairs in (("train", PAIRS[:1]), ("valid", PAIRS[2:20]), ("test", PAIRS[20:])):
+        write(project / f"{name}.jsonl", rows(pairs))
+    text = GOOD.replace("accuracy", "mrr@10").replace("softmax", "multiple_negatives_ranking")
+    apart = "valid: valid.jsonl, test: test.jsonl}"
+    write(project / "mine.yaml", text.replace("split: {valid: 0.3, test: 0.3}}", apart))
+    assert outcome("check", "mine.yaml") == 2
+    assert "what it can feed: no loss" in capsys.readouterr().err
+    # The control: two pairs are each other's negatives.
+    write(project / "train.jsonl", rows(PAIRS[:2]))
+    assert outcome("check", "mine.yaml") == 0
+
+
 def fresh(number: int) -> dict[str, object]:
     return {"text": f"unseen text {number}", "metadata": {"label": f"class {number % 3}"}}
 
@@ -289,3 +246,24 @@ def test_53_an_unwritable_home(
     monkeypatch.setenv("EMBEDSWEEP_HOME", "/proc/nowhere")
     assert outcome("check", "mine.yaml") == 2
     assert "EMBEDSWEEP_HOME" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no folder nobody can write")
+@pytest.mark.parametrize("verb", ["check", "sweep", "compare", "promote"])
+def test_53_a_current_directory_that_cannot_be_written(
+    verb: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = str(project / "mine.yaml")
+    monkeypatch.chdir("/proc")
+    assert outcome(verb, experiment) == 2
+    error = capsys.readouterr().err
+    assert "/proc/mlruns" in error
+    assert "it cannot be written" in error
+    assert "make the folder writable or choose another one" in error
+
+
+def test_54_a_clock_long_before_its_time(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 1971."""
+    monkeypatch.setattr("time.time", lambda: 365 * 86_400.0)
+    for words in (["check", "mine.yaml"], ["doctor"], ["jobs"]):
+        assert outcome(*words) == 0

@@ -1,4 +1,4 @@
-"""The command line where the terminal, the locale and the home folder are poor."""
+"""The command line where the terminal, the locale and the folders are poor."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def _check(
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "no_SUCH.locale"])
-def test_a_poor_locale_and_no_terminal_change_nothing(tmp_path, locale):
+def test_a_poor_locale_and_no_terminal_home_or_temporary_folder_change_nothing(tmp_path, locale):
     rows = [
         {"text": f"ärger nummer {i}", "metadata": {"label": f"größe {i % 2}"}} for i in range(40)
     ]
-    done = _check(tmp_path, rows, LC_ALL=locale, COLUMNS="80", HOME="")
+    absent = str(tmp_path / "absent")
+    done = _check(tmp_path, rows, LC_ALL=locale, COLUMNS="80", HOME="", TMPDIR=absent)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from embedsweep.core.bill import Bill
 from embedsweep.core.errors import Refusal, UsageError
 from embedsweep.core.experiment import Budget, DataSpec, Experiment, PrunerKind, Sampler
 from embedsweep.core.promotion import PromotionPolicy, Verdict
@@ -64,6 +65,7 @@ def services(tmp_path: Path, backend: TableBackend) -> Services:
         backends={"local": backend},
         kind_of=lambda folder: "local",
         open_study=partial(open_study, f"sqlite:///{tmp_path}/study.db"),
+        bill=Bill,
         work=work,
         progress=Silent(),
     )

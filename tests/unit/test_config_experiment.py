@@ -271,19 +271,23 @@ def test_the_schema_knows_every_key_and_no_other():
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert schema["required"] == ["name", "data", "objective", "search"]
     assert set(schema["properties"]) == {
-        *("name", "data", "objective", "guards", "search", "budget", "promotion"),
+        *("name", "data", "objective", "guards", "search", "budget", "prices", "promotion"),
     }
     objects = [schema, *(part for part in definitions.values() if part["type"] == "object")]
     assert len(objects) > 10
     assert all(part["additionalProperties"] is False for part in objects)
-    arm = definitions["ArmSection"]
-    assert arm["required"] == ["backend", "base_model"]
+    arms = definitions["SearchSection"]["properties"]["arms"]["items"]["oneOf"]
+    kinds = {"local": "LocalArm", "adapter": "AdapterArm", "hosted": "HostedArm"}
+    assert arms == [{"$ref": f"#/$defs/{kind}"} for kind in kinds.values()]
+    for backend, kind in kinds.items():
+        assert definitions[kind]["required"] == ["backend", "base_model"]
+        assert definitions[kind]["properties"]["backend"]["const"] == backend
     assert set(definitions["Loss"]["enum"]) == set(Loss)
 
 
 def test_the_schema_bounds_every_form_of_a_knob():
     definitions = experiment_schema()["$defs"]
-    one, several, between = definitions["ArmSection"]["properties"]["learning_rate"]["oneOf"]
+    one, several, between = definitions["LocalArm"]["properties"]["learning_rate"]["oneOf"]
     bounds = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
     assert one == bounds
     assert (several["items"], several["minItems"], several["uniqueItems"]) == (bounds, 1, True)

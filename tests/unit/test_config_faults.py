@@ -104,10 +104,13 @@ BAD = [
     ("    - backend: local", "    - name: baseline", "search.arms[0].name", ("another name",)),
     (
         "    - backend: local",
-        "    - backend: hosted",
+        "    - backend: hostd",
         "search.arms[0].backend",
-        ('"hosted" is no backend here, known is local',),
+        ('"hostd" is no backend here, known are local, adapter, hosted', "write backend: hosted"),
     ),
+    ("    - backend: local", "    - backend: [local]", "backend", ('["local"] is no backend',)),
+    ("    - backend: local", "    - backend: {local: 1}", "backend", ("is no backend",)),
+    ("    - backend: local", "    - backend: ", "backend", ("no value is no backend",)),
     ("      base_model: base", "      base_model: []", "search.arms[0].base_model", ("empty",)),
     ("      base_model: base", "      base_model: ''", "search.arms[0].base_model", ("text",)),
     (
@@ -181,7 +184,8 @@ BAD = [
     ("      batch_size: 32", "      mini_batch_size: 8", "", ("cached_multiple_negatives",)),
     ("budget: {minutes: 60}", "budget: {minutes: 0}", "budget.minutes", ("expected above 0",)),
     ("budget: {minutes: 60}", "budget: 60", "budget", ("60, expected keys with values",)),
-    ("budget: {minutes: 60}", "budget: {cost: 3}", "unknown key budget.cost", ("disk_gb",)),
+    ("budget: {minutes: 60}", "budget: {money: 3}", "unknown key budget.money", ("disk_gb",)),
+    ("budget: {minutes: 60}", "budget: {cost: 0}", "budget.cost", ("0, expected above 0",)),
     ("promotion: {confidence: 0.95}", "promotion: {confidence: 95}", "", ("expected below 1",)),
     ("promotion: {confidence: 0.95}", "promotion: {confidence: 0.5}", "", ("above 0.5",)),
     ("promotion: {confidence: 0.95}", "promotion: {min_gain: -1}", "", ("at least 0",)),
@@ -240,7 +244,10 @@ budget: {disk: 5}
         (10, f"{arm}.epochs.high"),
         (11, f"{arm}.batch_size"),
         (12, f"{arm}.margin"),
-        (13, "search.arms[1].backend"),
+        (13, "search.arms[1].base_model"),
+        (13, "search.arms[1].learning_rate"),
+        (13, "search.arms[1].provider"),
+        (13, "search.arms[1].base_url"),
         (14, f"{other}.epochs"),
         (14, f"{other}.learning_rate"),
         (14, f"unknown key {other}.learnig_rate"),
@@ -252,10 +259,8 @@ budget: {disk: 5}
 def test_every_key_of_every_section_is_suggested_for_its_misspelling(tmp_path, section):
     for key in SECTIONS[section].model_fields:
         wrong = f"{key}x: 0"
-        text = {
-            (): wrong,
-            ("search", "arms"): f"search: {{arms: [{{{wrong}}}]}}",
-        }.get(section, ": {".join([*section, wrong]) + "}" * len(section))
+        around = [f'"{name}"' for name in section]  # in quotes: a bare * is an alias
+        text = ": {".join([*around, wrong]) + "}" * len(section)
         fixes = [fault.fix for fault in refusal(tmp_path, text).faults if "unknown" in fault.what]
         assert fixes == [f"did you mean {key}? Write {key}"]
 

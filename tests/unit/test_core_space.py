@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from embedsweep.core.recipe import (
+    AdapterRecipe,
+    Base,
     BaselineRecipe,
+    FileForm,
+    Head,
+    HostedRecipe,
     LocalRecipe,
     Loss,
+    Recipe,
     recipe_as_dict,
     recipe_fingerprint,
     recipe_from_dict,
@@ -95,6 +102,80 @@ def test_a_finite_space_is_listed_whole() -> None:
     assert len(recipes) == space.size()
 
 
+def adapter(**knobs: object) -> Arm:
+    domains = {
+        "base_model": Choice(("m",)),
+        "provider": Choice(("openai",)),
+        "dimensions": Choice((256, 512)),
+        "head": Choice(("linear", "low_rank", "mlp")),
+        "width": Choice((8, 16)),
+        "loss": Choice(("multiple_negatives_ranking", "triplet")),
+        "margin": Choice((0.2, 0.4)),
+        "epochs": Choice((5,)),
+        "learning_rate": Choice((1e-3,)),
+        "batch_size": Choice((32,)),
+    }
+    return Arm("heads", "adapter", {**domains, **knobs})  # type: ignore[dict-item]
+
+
+def hosted(**knobs: object) -> Arm:
+    domains = {
+        "base_model": Choice(("m",)),
+        "provider": Choice(("loopback",)),
+        "form": Choice(("pairs", "triplets")),
+        "epochs": Choice((1, 2, 3)),
+        "learning_rate_multiplier": Choice((1.0,)),
+        "batch_size": Choice((16,)),
+    }
+    return Arm("jobs", "hosted", {**domains, **knobs})  # type: ignore[dict-item]
+
+
+def test_a_width_is_drawn_only_with_a_head_that_has_one() -> None:
+    seen = set()
+    for seed in range(60):
+        dice = Dice(seed)
+        _, recipe = SearchSpace((adapter(),), seed=7).draw(dice)
+        assert isinstance(recipe, AdapterRecipe)
+        assert ("heads.width" in dice.asked) == (recipe.head is not Head.LINEAR)
+        assert (recipe.width is None) == (recipe.head is Head.LINEAR)
+        assert ("heads.margin" in dice.asked) == (recipe.loss is Loss.TRIPLET)
+        assert recipe.base == Base("m", "openai", recipe.dimensions)
+        seen.add((recipe.head, recipe.loss))
+    assert len(seen) == 6
+
+
+def test_a_job_may_leave_its_loss_to_the_server() -> None:
+    _, recipe = SearchSpace((hosted(),), seed=7).draw(Dice(0))
+    assert isinstance(recipe, HostedRecipe)
+    assert recipe.loss is None
+    assert recipe.form in FileForm
+    _, recipe = SearchSpace((hosted(loss=Choice(("triplet",))),), seed=7).draw(Dice(0))
+    assert recipe.loss is Loss.TRIPLET
+
+
+def test_a_finite_space_of_all_kinds_is_listed_whole() -> None:
+    space = SearchSpace((arm(), adapter(), hosted()), seed=7)
+    heads = 2 * (1 + 2 * 2) * (1 + 2)
+    assert space.size() == (3 * 2 * 2 + 3 * 2 * 3 + 3 * 2) + heads + 2 * 3
+    recipes = set()
+    for assignment in space.assignments():
+        given = Dice(0)
+        given.asked.update(assignment)
+        recipes.add(space.draw(given))
+        assert given.asked == assignment
+    assert len(recipes) == space.size()
+
+
+def test_every_base_is_named_once() -> None:
+    again = Arm("again", "hosted", hosted().knobs)
+    assert SearchSpace((arm(), adapter(), hosted(), again), seed=7).bases() == (
+        Base("m"),
+        Base("m", "openai", 256),
+        Base("m", "openai", 512),
+        Base("m", "loopback"),
+    )
+
+
 def test_a_space_with_a_real_number_has_no_size() -> None:
     space = SearchSpace((arm(learning_rate=Uniform(1e-5, 1e-4, log=True)),), seed=7)
     assert space.size() is None
@@ -124,11 +205,43 @@ RECIPE = LocalRecipe(
 )
 
 
+HEAD = AdapterRecipe(
+    base_model="m",
+    provider="openai",
+    dimensions=256,
+    head=Head.MLP,
+    width=8,
+    loss=Loss.COSENT,
+    epochs=5,
+    learning_rate=1e-3,
+    batch_size=32,
+    seed=7,
+)
+JOB = HostedRecipe(
+    base_model="m",
+    provider="loopback",
+    form=FileForm.TRIPLETS,
+    epochs=2,
+    learning_rate_multiplier=0.5,
+    batch_size=16,
+    seed=7,
+)
+
+
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPE, BaselineRecipe(method="bm25"), BaselineRecipe(method="untuned", base_model="m")],
+    [
+        RECIPE,
+        HEAD,
+        replace(HEAD, provider=None, dimensions=None, head=Head.LINEAR, width=None),
+        JOB,
+        replace(JOB, loss=Loss.TRIPLET),
+        BaselineRecipe(method="bm25"),
+        BaselineRecipe(method="untuned", base_model="m"),
+        BaselineRecipe(method="untuned", base_model="m", provider="openai", dimensions=256),
+    ],
 )
-def test_a_recipe_comes_back_from_json(recipe: LocalRecipe | BaselineRecipe) -> None:
+def test_a_recipe_comes_back_from_json(recipe: Recipe) -> None:
     assert recipe_from_dict(json.loads(json.dumps(recipe_as_dict(recipe)))) == recipe
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedsweep.config import load_experiment
+from embedsweep.config.arms import ARM_KINDS
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "experiments"
@@ -25,3 +26,21 @@ def test_an_experiment_of_the_project_loads(path: Path, tmp_path: Path):
     experiment = load_experiment(path, {"EMBEDSWEEP_DATA": str(tmp_path)})
     assert experiment.name == path.stem
     assert experiment.trials >= 1
+
+
+def test_the_quickstart_tries_every_kind_of_arm_and_asks_nobody_outside():
+    space = load_experiment(FOLDER / "quickstart.yaml", {}).space
+    assert {arm.backend for arm in space.arms} == set(ARM_KINDS)
+    assert {base.provider for base in space.bases()} == {None, "loopback"}
+
+
+def test_no_experiment_that_a_provider_bills_is_without_prices_and_a_cap(tmp_path: Path):
+    billed = []
+    for path in FILES:
+        experiment = load_experiment(path, {"EMBEDSWEEP_DATA": str(tmp_path)})
+        paid = [base for base in experiment.space.bases() if base.provider == "openai"]
+        if paid:
+            billed.append(path.stem)
+            assert {base.model for base in paid} <= set(experiment.prices)
+            assert experiment.budget.cost is not None
+    assert billed == ["openai"]

@@ -17,6 +17,7 @@ ADAPTER = {
     "head": "low_rank",
     "width": 8,
     "dimension": 384,
+    "key_variable": None,
 }
 HOSTED = {
     "kind": "hosted",
@@ -30,7 +31,15 @@ HOSTED = {
 }
 
 
-@pytest.mark.parametrize("values", [ADAPTER, HOSTED])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ADAPTER,
+        HOSTED,
+        {**ADAPTER, "key_variable": "TEAM_TOKEN"},
+        {**HOSTED, "key_variable": "OPENAI_API_KEY"},
+    ],
+)
 def test_what_is_written_is_read(values: dict[str, object], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write_model_file(folder, values)
@@ -61,6 +70,12 @@ def test_a_folder_without_the_file_holds_a_local_model(tmp_path: Path) -> None:
         ({**ADAPTER, "width": "8"}, "width"),
         ({**ADAPTER, "dimension": 0}, "dimension"),
         ({**ADAPTER, "dimension": True}, "dimension"),
+        ({**ADAPTER, "key_variable": "HOME"}, "key_variable"),
+        ({**HOSTED, "key_variable": "AWS_SECRET_ACCESS"}, "key_variable"),
+        (
+            {name: value for name, value in ADAPTER.items() if name != "key_variable"},
+            "key_variable",
+        ),
         ({**HOSTED, "dimension": None}, "dimension"),
         ({**HOSTED, "model": 3}, "model"),
         ({**HOSTED, "key": "sk-stray"}, "key"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
@@ -148,6 +150,21 @@ def test_a_port_in_use_is_named():
             listener_at(Address(port=port))
     assert caught.value.exit_code == 4
     listener_at(Address(port=port)).close()
+
+
+def test_a_port_below_1024_needs_the_right_to_it():
+    lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if not lowest.is_file() or int(lowest.read_text()) < 1024:
+        pytest.skip("on this machine everybody may have every port")
+    user = os.geteuid()
+    if user == 0:  # root may, so another user asks
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StoreError, match=r"port 81 is not allowed.* from 1024 on") as caught:
+            listener_at(Address(port=81))
+    finally:
+        os.seteuid(user)
+    assert caught.value.exit_code == 4
 
 
 def test_connections_do_not_wait_to_fill_a_packet():

@@ -43,7 +43,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Set for this process unless the user has."""
-SECRET_OPTIONS = ("api-key", "token", "password", "secret")
+SECRET_OPTIONS = ("key", "keys", "token", "password", "secret")
+"""How options end that would hold a secret; none of ours does."""
 VERBS = (
     check, sweep, compare, promote, rollback, history, serve, jobs, embed, evaluate, export,
     schema, doctor, ui,
@@ -105,7 +106,7 @@ def _refuse_secrets(words: Sequence[str]) -> None:
     """A key on the command line is seen by everyone on the machine, and kept in its history."""
     for word in words:
         name = word.partition("=")[0]
-        if name.startswith("-") and name.lstrip("-").replace("_", "-").endswith(SECRET_OPTIONS):
+        if name.startswith("-") and name.lower().endswith(SECRET_OPTIONS):
             sys.stderr.write(
                 f"error: {name} in the command line: other users see it there, and it stays in the "
                 "shell's history. Fix: pass the key by the environment, such as OPENAI_API_KEY, "

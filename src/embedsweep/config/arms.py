@@ -170,7 +170,7 @@ class HostedArm(_WithProvider):
         if self.provider_name is None:
             why = "it is missing, and a job needs someone who runs it"
             fix = "write base_url: http://HOST:PORT/v1, or provider: loopback to run it here"
-            raise refused(why, fix, at="base_url", instead=("provider", "base_url"))
+            raise refused(why, fix, at="base_url")
         return self
 
 

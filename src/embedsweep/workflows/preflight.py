@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from embedsweep.core.dataset import Dataset, unfit
 from embedsweep.core.errors import Fault, UsageError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import Base, Loss, TunedRecipe
+from embedsweep.core.space import Arm
 from embedsweep.evaluation import measures_of
 
 MODEL_BYTES = 100_000_000
@@ -19,13 +21,16 @@ MODEL_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class _Lowest:
-    """Answers the search space with the least of every domain, and one loss."""
+    """Answers the search space with the least of every domain, one loss and one form."""
 
     loss: Loss | None
+    form: str | None
 
     def choice(self, name: str, options: Sequence[str | int | float]) -> str | int | float:
         if name.endswith(".loss") and self.loss is not None:
             return self.loss.value
+        if name.endswith(".form") and self.form is not None:
+            return self.form
         return min(options) if all(isinstance(option, int) for option in options) else options[0]
 
     def uniform(self, name: str, low: float, high: float, *, log: bool) -> float:
@@ -68,31 +73,31 @@ def preflight(
         base_digest(base)
 
 
+def _draws(arm: Arm) -> list[_Lowest]:
+    """One for each pair of a loss and a form of training file."""
+    domain = arm.knobs.get("form")
+    forms = [str(value) for value in domain.values or ()] if domain else [None]
+    return [_Lowest(loss, form) for loss, form in product(arm.losses(), forms)]
+
+
 def _unfit_arms(
     experiment: Experiment, dataset: Dataset, refusal: Callable[[TunedRecipe], str | None]
 ) -> list[Fault]:
-    faults = []
+    faults: dict[Fault, None] = {}
     for arm in experiment.space.arms:
         place = f"{experiment.path} (arm {arm.name})"
-        refused = refusal(arm.draw(_Lowest(arm.losses()[0]), experiment.space.seed))
+        refused = refusal(arm.draw(_draws(arm)[0], experiment.space.seed))
         if refused is not None:
-            faults.append(
-                Fault(f"backend {arm.backend}", place, refused, "write such an arm instead")
-            )
+            fix = "write such an arm instead"
+            faults[Fault(f"backend {arm.backend}", place, refused, fix)] = None
             continue
-        for loss in arm.losses():
-            recipe = arm.draw(_Lowest(loss), experiment.space.seed)
-            reason = unfit(recipe, dataset.train)
+        for drawn in _draws(arm):
+            reason = unfit(arm.draw(drawn, experiment.space.seed), dataset.train)
             if reason is not None:
-                faults.append(
-                    Fault(
-                        f"loss {loss.value!r}" if loss else "training file",
-                        place,
-                        reason,
-                        "take it out of the arm, or give data that feeds it",
-                    )
-                )
-    return faults
+                what = f"loss {drawn.loss.value!r}" if drawn.loss else "training file"
+                fix = "take it out of the arm, or give data that feeds it"
+                faults[Fault(what, place, reason, fix)] = None
+    return list(faults)
 
 
 def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:

@@ -1,0 +1,147 @@
+"""What cannot work is refused before anything is trained, all of it at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedsweep.core.dataset import Benchmark, Dataset, Pair, RetrievalTask, Split, TrainingSet
+from embedsweep.core.errors import StoreError, UsageError
+from embedsweep.core.experiment import Budget, DataSpec, Experiment
+from embedsweep.core.promotion import PromotionPolicy
+from embedsweep.core.recipe import Base, HostedRecipe, TunedRecipe
+from embedsweep.core.report import Measure
+from embedsweep.core.space import Arm, Choice, Domain, SearchSpace, Uniform
+from embedsweep.workflows.preflight import preflight
+
+PAIRS = TrainingSet(pairs=tuple(Pair(f"question {i}", f"answer {i}") for i in range(4)))
+RETRIEVAL = RetrievalTask({"q": "question"}, {"d": "answer", "e": "other"}, {"q": {"d": 1}})
+VALID = Benchmark("d", Split.VALID, retrieval=RETRIEVAL)
+DATASET = Dataset("d", "pairs", PAIRS, VALID, lambda: VALID, {}, {}, {})
+
+
+def local(name: str = "local", **knobs: Domain) -> Arm:
+    domains: dict[str, Domain] = {
+        "base_model": Choice(("m",)),
+        "loss": Choice(("multiple_negatives_ranking",)),
+        "epochs": Choice((1,)),
+        "learning_rate": Uniform(1e-5, 1e-4),
+        "batch_size": Choice((32,)),
+    }
+    return Arm(name, "local", {**domains, **knobs})
+
+
+def hosted(**knobs: Domain) -> Arm:
+    domains: dict[str, Domain] = {
+        "base_model": Choice(("m",)),
+        "provider": Choice(("loopback",)),
+        "form": Choice(("pairs",)),
+        "epochs": Choice((1,)),
+        "learning_rate_multiplier": Choice((1.0,)),
+        "batch_size": Choice((32,)),
+    }
+    return Arm("jobs", "hosted", {**domains, **knobs})
+
+
+def experiment(*arms: Arm, **changes: object) -> Experiment:
+    return replace(
+        Experiment(
+            name="e",
+            path=Path("e.yaml"),
+            text="",
+            data=DataSpec("d"),
+            objective=Measure("mrr", 10),
+            space=SearchSpace(arms, seed=7),
+            trials=3,
+        ),
+        **changes,
+    )
+
+
+def no_jobs(recipe: TunedRecipe) -> str | None:
+    return "it takes no jobs" if isinstance(recipe, HostedRecipe) else None
+
+
+class Bases:
+    """Knows every base model but those called ``absent``, and whom it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Base] = []
+
+    def digest(self, base: Base) -> str:
+        self.asked.append(base)
+        if base.model == "absent":
+            raise StoreError("base model", "the hub", "it is not there", "check the name")
+        return "digest"
+
+
+def faults(home: Path, refused: Experiment) -> list[tuple[str, str]]:
+    with pytest.raises(UsageError) as caught:
+        preflight(refused, DATASET, Bases().digest, lambda recipe: None, home)
+    return [(fault.what, fault.where) for fault in caught.value.faults]
+
+
+def test_what_can_work_passes_and_every_base_is_looked_for(tmp_path: Path):
+    bases = Bases()
+    arms = (local(base_model=Choice(("a", "b"))), hosted())
+    preflight(experiment(*arms), DATASET, bases.digest, lambda recipe: None, tmp_path)
+    assert bases.asked == [Base("a"), Base("b"), Base("m", "loopback")]
+
+
+def test_a_base_model_that_cannot_be_had_is_refused_with_its_own_error(tmp_path: Path):
+    absent = experiment(local(base_model=Choice(("m", "absent"))))
+    with pytest.raises(StoreError, match="it is not there"):
+        preflight(absent, DATASET, Bases().digest, lambda recipe: None, tmp_path)
+
+
+def test_every_loss_and_form_that_the_data_cannot_feed_is_named(tmp_path: Path):
+    losses = Choice(("triplet", "multiple_negatives_ranking", "softmax"))
+    forms = (hosted(form=Choice(("labelled",))), hosted(loss=Choice(("softmax",))))
+    assert faults(tmp_path, experiment(local("l", loss=losses), *forms)) == [
+        ("loss 'triplet'", "e.yaml (arm l)"),
+        ("loss 'softmax'", "e.yaml (arm l)"),
+        ("training file", "e.yaml (arm jobs)"),
+        ("loss 'softmax'", "e.yaml (arm jobs)"),
+    ]
+
+
+def test_every_form_of_a_job_s_file_is_looked_at_and_not_the_first_alone(tmp_path: Path):
+    both = hosted(form=Choice(("pairs", "triplets")))
+    assert faults(tmp_path, experiment(both)) == [("training file", "e.yaml (arm jobs)")]
+    negatives = TrainingSet(pairs=tuple(replace(pair, negatives=("no",)) for pair in PAIRS.pairs))
+    fed = replace(DATASET, train=negatives)
+    preflight(experiment(both), fed, Bases().digest, lambda recipe: None, tmp_path)
+
+
+def test_what_a_backend_refuses_is_refused_whatever_the_data(tmp_path: Path):
+    arms = experiment(local(), hosted())
+    with pytest.raises(UsageError, match=r"backend hosted in e\.yaml \(arm jobs\): it takes no"):
+        preflight(arms, DATASET, Bases().digest, no_jobs, tmp_path)
+    preflight(experiment(local()), DATASET, Bases().digest, no_jobs, tmp_path)
+
+
+def test_measures_that_the_data_does_not_give_are_refused(tmp_path: Path):
+    policy = PromotionPolicy(0.95, 0.0, {Measure("macro_f1"): 0.0, Measure("ndcg", 10): 0.0})
+    refused = experiment(local(), objective=Measure("accuracy"), policy=policy)
+    assert faults(tmp_path, refused) == [
+        ("measure 'accuracy'", "e.yaml"),
+        ("measure 'macro_f1'", "e.yaml"),
+    ]
+
+
+def test_models_that_would_not_fit_are_refused(tmp_path: Path):
+    budget = Budget(disk_gb=0.39)  # three trials and a base keep 0.4 GB
+    assert faults(tmp_path, experiment(local(), budget=budget)) == [
+        ("budget.disk_gb 0.39", "e.yaml")
+    ]
+    assert faults(tmp_path, experiment(local(), trials=10**9)) == [("disk space", str(tmp_path))]
+    roomy = experiment(local(), budget=Budget(disk_gb=0.4))
+    preflight(roomy, DATASET, Bases().digest, lambda recipe: None, tmp_path)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path):
+    arms = (local(loss=Choice(("triplet",))),)
+    wrong = experiment(*arms, objective=Measure("accuracy"), budget=Budget(disk_gb=0.1))
+    assert len(faults(tmp_path, wrong)) == 3
