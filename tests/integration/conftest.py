@@ -35,3 +35,13 @@ def provider(provider_process):
     """A provider that behaves, until it is told otherwise."""
     provider_process.reset()
     return provider_process
+
+
+@pytest.fixture(scope="session")
+def kept_models(provider_process, tmp_path_factory):
+    """A model of every kind in a store that tests may read, the hosted one at the provider."""
+    # Imported here: it loads torch, which most of these files do without.
+    from tests.integration.kept_models import make_kept_models
+
+    home = tmp_path_factory.mktemp("kept")
+    return make_kept_models(home, tmp_path_factory.getbasetemp(), provider_process.url)

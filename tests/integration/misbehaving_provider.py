@@ -24,6 +24,7 @@ from urllib.request import Request, urlopen
 KEY = "sk-canary-5f1d77aa09"
 WIDTH = 4
 DEFAULTS = {
+    "keys": [KEY],  # that are let in
     "create": None,  # what befalls a request to create a job, and
     "times": 99,  # how many of them
     "late": 0.0,  # seconds until a late reply
@@ -49,7 +50,7 @@ class State:
 
     def reset(self):
         self.set = dict(DEFAULTS)
-        self.jobs, self.files, self.asked = [], {}, []
+        self.jobs, self.files, self.asked, self.embedded_texts = [], {}, [], []
         self.creations = self.embeddings = self.refused = 0
 
 
@@ -77,8 +78,8 @@ class Provider(BaseHTTPRequestHandler):
             fault = self._fault(path)
         if fault:
             return self._reply(*fault)
-        if self.headers.get("authorization") != f"Bearer {KEY}":
-            shown = self.headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, shown = self.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or shown not in self.state.set["keys"]:
             return self._error(401, f"Incorrect API key provided: {shown}.", "invalid_api_key")
         route = path.removeprefix("/v1").strip("/").split("/")
         if route[0] == "fine_tuning":
@@ -126,7 +127,9 @@ class Provider(BaseHTTPRequestHandler):
                 self.state.jobs.append(json.loads(body) | {"object": "fine_tuning.job"})
             jobs = [{k: v for k, v in job.items() if k != "listed_at"} for job in self.state.jobs]
             files = list(self.state.files.values())
-            return self._reply(200, {"jobs": jobs, "files": files, "asked": self.state.asked})
+            asked, texts = self.state.asked, self.state.embedded_texts
+            told = {"jobs": jobs, "files": files, "asked": asked, "embedded_texts": texts}
+            return self._reply(200, told | {"embedded_tokens": sum(map(len, texts))})
 
     def _create(self, body):
         wanted, late = self.state.set["create"], self.state.set["late"]
@@ -280,6 +283,8 @@ class Provider(BaseHTTPRequestHandler):
         if fault:
             data = SPOILT[fault](data)
         tokens = sum(map(len, body["input"]))
+        with self.state.lock:
+            self.state.embedded_texts += body["input"]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return self._reply(200, {"object": "list", "data": data, "usage": usage})
 

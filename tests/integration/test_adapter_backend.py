@@ -203,7 +203,9 @@ def test_the_folder_tells_what_finds_the_frozen_model_again(tmp_path: Path) -> N
     hosted = recipe(
         base_model="small", provider="loopback", dimensions=8, head=Head.MLP, width=4, epochs=1
     )
-    over(HashEmbedder()).train(hosted, PAIRS, tmp_path, TrainingListener())
+    variables = {"loopback": "TEAM_KEY", "openai": "OPENAI_API_KEY"}
+    backend = AdapterBackend(lambda base: HashEmbedder(), lambda base: FROZEN_DIGEST, variables)
+    backend.train(hosted, PAIRS, tmp_path, TrainingListener())
     assert kind_of(tmp_path) == "adapter"
     assert read_model_file(tmp_path) == {
         "kind": "adapter",
@@ -213,6 +215,7 @@ def test_the_folder_tells_what_finds_the_frozen_model_again(tmp_path: Path) -> N
         "head": "mlp",
         "width": 4,
         "dimension": DIMENSION,
+        "key_variable": "TEAM_KEY",
     }
     asked: list[Base] = []
 

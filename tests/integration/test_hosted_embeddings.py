@@ -240,6 +240,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
         "head": "linear",
         "width": None,
         "dimension": 4,
+        "key_variable": None,
     }
     write_model_file(tmp_path, values)
     with pytest.raises(DataError, match="of a model of kind 'adapter', expected 'hosted'"):

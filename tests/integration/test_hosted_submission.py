@@ -9,6 +9,7 @@ from dataclasses import replace
 import openai
 import pytest
 
+from embedsweep.backends.hosted.backend import refusal
 from embedsweep.backends.hosted.clock import Clock
 from embedsweep.backends.hosted.order import JobOrder
 from embedsweep.backends.hosted.provider import open_client
@@ -322,15 +323,15 @@ def test_openai_is_refused_with_the_way_that_works(tmp_path):
     desk = Desk("http://127.0.0.1:9/v1", tmp_path)
     for name in ("openai", "https://api.openai.com/v1"):
         recipe = replace(RECIPE, provider=name)
-        assert "backend: adapter" in desk.backend.refusal(recipe)
+        assert "backend: adapter" in refusal(recipe)
         with pytest.raises(Refusal, match="OpenAI accepts no embedding model"):
             desk.train(recipe)
-    assert desk.backend.refusal(RECIPE) is None
+    assert refusal(RECIPE) is None
     assert desk.book.jobs() == []
 
 
-def test_the_estimate_is_what_is_debited(provider, desk):
-    estimate = desk.backend.estimate(RECIPE, DATA)
-    assert (estimate.trained_tokens, estimate.cost) == (ORDER.tokens, 3.0)
+def test_what_the_file_s_tokens_cost_is_debited(provider, desk):
     desk.train()
-    assert desk.book.spent("sweep") == estimate.cost
+    debited = [(entry.tokens, entry.cost) for entry in desk.book.entries("sweep") if entry.cost]
+    assert debited == [(ORDER.tokens, 3.0)]
+    assert desk.book.spent("sweep") == 3.0

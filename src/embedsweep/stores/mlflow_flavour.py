@@ -13,12 +13,16 @@ import yaml
 from mlflow import pyfunc
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema
 from mlflow.types.llm import EMBEDDING_MODEL_INPUT_SCHEMA, EMBEDDING_MODEL_OUTPUT_SCHEMA
 
 from embedsweep.core.ports import TrialStart
 from embedsweep.core.recipe import AdapterRecipe, LocalRecipe, Recipe
 from embedsweep.stores.manifest import OWN_FOLDER, SENTENCE_TRANSFORMERS_FOLDER
 from embedsweep.stores.mlflow_run import Tag
+
+_TEXTS = Schema([ColSpec("string")])
+"""Texts in whatever holds them: of a column with a name, MLflow would refuse lists."""
 
 _TASK = "llm/v1/embeddings"
 _CONDA_FILE = "conda.yaml"
@@ -34,12 +38,14 @@ class Flavour:
         folder: Where the model lies beside its description.
         loader: The module that opens it.
         libraries: What the module needs.
+        inputs: What MLflow lets through to the model.
         config: What MLflow passes on to the module.
     """
 
     folder: str
     loader: str
     libraries: tuple[str, ...]
+    inputs: Schema
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -47,14 +53,16 @@ WEIGHTS = Flavour(
     SENTENCE_TRANSFORMERS_FOLDER,
     "mlflow.sentence_transformers",
     ("mlflow", "sentence-transformers", "transformers", "torch"),
+    EMBEDDING_MODEL_INPUT_SCHEMA,
     {"task": _TASK},
 )
 ADAPTER = Flavour(
     OWN_FOLDER,
     "embedsweep.wiring.pyfunc",
     ("embedsweep", "mlflow", "sentence-transformers", "torch", "safetensors", "openai"),
+    _TEXTS,
 )
-HOSTED = Flavour(OWN_FOLDER, "embedsweep.wiring.pyfunc", ("embedsweep", "mlflow", "openai"))
+HOSTED = Flavour(OWN_FOLDER, "embedsweep.wiring.pyfunc", ("embedsweep", "mlflow", "openai"), _TEXTS)
 
 
 def flavour_of(recipe: Recipe) -> Flavour:
@@ -91,7 +99,7 @@ def describe(
         run_id=model.source_run_id,
         model_uuid=model.model_id,
         model_id=model.model_id,
-        signature=ModelSignature(EMBEDDING_MODEL_INPUT_SCHEMA, EMBEDDING_MODEL_OUTPUT_SCHEMA),
+        signature=ModelSignature(flavour.inputs, EMBEDDING_MODEL_OUTPUT_SCHEMA),
         metadata={"task": _TASK, Tag.FINGERPRINT.value: start.fingerprint},
         model_size_bytes=sum(path.stat().st_size for path in files.values()),
     )

@@ -64,6 +64,8 @@ class Loopback:
         Raises:
             StoreError: The folder cannot be used, or its owner does not answer.
         """
+        from embedsweep.serving.fine_tuning.disk import FolderInUse
+
         with self._lock:
             if self._own_port is not None:
                 return self._own_port
@@ -71,8 +73,8 @@ class Loopback:
             while True:
                 try:
                     return self._start()
-                except StoreError:
-                    # Another process has the folder, and has said or is about to say where it is.
+                except FolderInUse:
+                    # Its process has said or is about to say where it is.
                     port = _answering(self._folder)
                     if port is None and time.monotonic() >= deadline:
                         raise
@@ -85,10 +87,10 @@ class Loopback:
         from embedsweep.serving.address import Address
         from embedsweep.serving.run import serving
 
+        keys = frozenset({_key(self._folder)})
         service = fine_tuning(self._folder, [EMBEDDED], also=_is_found)
         with ExitStack() as stack:
             stack.enter_context(_quiet())
-            keys = frozenset({_key(self._folder)})
             port = stack.enter_context(serving(service, Address(_HOST, 0), keys))
             stack.callback((self._folder / _PORT).unlink, missing_ok=True)
             _write(self._folder / _PORT, json.dumps(port))
@@ -126,7 +128,14 @@ def fine_tuning(
 
     backend = LocalBackend()
     offer = Offer(base_models, lambda name: backend.open(base_folder(name)), backend.open, also)
-    return FineTuning(folder, train, offer)
+    with ExitStack() as stack:
+        service = FineTuning(folder, train, offer)
+        stack.callback(service.close)
+        # The folder is this process's now: whatever listens where a killed one did is a stranger.
+        with _told(folder / _PORT):
+            (folder / _PORT).unlink(missing_ok=True)
+        stack.pop_all()
+    return service
 
 
 def _is_found(name: str) -> bool:
@@ -153,28 +162,36 @@ def _answering(folder: Path) -> int | None:
 def _key(folder: Path) -> str:
     """The service's key: made once, so that files and jobs stay their owner's."""
     path = folder / _KEY
-    try:
+    with _told(path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _write(path, secrets.token_urlsafe(32), anew=False)
         return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            "the key of the loopback service",
-            str(path),
-            error.strerror or str(error),
-            "make the folder writable, or set EMBEDSWEEP_HOME to another one",
-        ) from error
 
 
 def _write(path: Path, text: str, *, anew: bool = True) -> None:
     """Write a file that only this user reads, whole or not at all; the first of several wins."""
     draft = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
-    if anew:
-        draft.replace(path)
-        return
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    with _told(path):
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="utf-8")
+        if anew:
+            draft.replace(path)
+            return
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Raises `StoreError` where the system refuses to read or write a file of the service's."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "a file of the loopback service",
+            str(path),
+            error.strerror or str(error),
+            "make the folder writable, or set EMBEDSWEEP_HOME to another one",
+        ) from error

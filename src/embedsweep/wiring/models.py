@@ -102,11 +102,15 @@ def opener(home: Path) -> Iterator[Callable[[Path], Embedder]]:
 def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
     """A model by reference: ``models:/…``, ``runs:/…``, a folder or a base model's name."""
     from embedsweep.backends.local.base_models import base_folder
+    from embedsweep.backends.model_file import MODEL_FILE
 
     home = locations(stores).home
     with opener(home) as open_model:
         if not reference.startswith(REGISTERED):
-            yield open_model(base_folder(reference))
+            folder = Path(reference)
+            # A hosted model has no weights, which is what a base model is looked through for.
+            is_exported = (folder / MODEL_FILE).is_file()
+            yield open_model(folder if is_exported else base_folder(reference))
             return
         with scratch(home) as work:
             yield open_model(open_registry(stores).fetch(reference, work))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
@@ -76,10 +77,23 @@ def open_client(
     return openai.OpenAI(
         api_key=key,
         base_url=base_url or OPENAI_URL,
+        default_headers=None if base_url is None else _own_headers(key),
         timeout=openai.Timeout(read_seconds, connect=CONNECT_SECONDS),
         max_retries=0,
         http_client=http_client,
     )
+
+
+def _own_headers(key: str) -> Mapping[str, Any]:
+    """Keeps other servers from being shown what the environment holds for OpenAI.
+
+    The client would add to every request who pays at OpenAI, and all the headers that a variable
+    holds, which may be keys.
+    """
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    named = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    kept_back = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *named), openai.omit)
+    return {**kept_back, "Authorization": f"Bearer {key}"}
 
 
 class ProviderFault(Exception):

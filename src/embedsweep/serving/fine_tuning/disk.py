@@ -15,6 +15,10 @@ NOT_AGAIN = {"x-should-retry": "false"}
 """For refusals with a status that clients would otherwise try again at once."""
 
 
+class FolderInUse(StoreError):
+    """Another process has the folder."""
+
+
 class Disk:
     """The folders of one service, which no other process may use meanwhile.
 
@@ -28,7 +32,8 @@ class Disk:
         free_bytes: What must be left for more to be taken on.
 
     Raises:
-        StoreError: The folder cannot be written, or another process has it.
+        FolderInUse: Another process has the folder.
+        StoreError: It cannot be written.
     """
 
     def __init__(self, home: Path, free_bytes: int) -> None:
@@ -50,7 +55,7 @@ class Disk:
                 folder.mkdir(exist_ok=True)
         except BlockingIOError:
             os.close(self._lock)
-            raise StoreError(
+            raise FolderInUse(
                 "the fine-tuning folder",
                 str(home),
                 "another server has it open, one at a time may",
