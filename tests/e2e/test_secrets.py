@@ -179,7 +179,7 @@ def test_a_key_in_the_words_of_a_job_that_failed_is_not_spread(
     assert states == {"team": "completed", "url": "failed", "named": "failed", "own": "completed"}
     assert "your key *** has no credit" in ended.out
     # The loopback service has a key of its own.
-    assert (project.home / "fine-tuning" / "key").is_file()
+    assert (project.home / "loopback" / "key").is_file()
     assert spread(project, [ended]) == NOWHERE
 
 

@@ -84,12 +84,12 @@ def project_of(folder: Path, *arms: str) -> Project:
 
 def jobs_at_the_service(project: Project) -> list[tuple[str, str]]:
     """The service's own list: id and status of every job it was ever asked for."""
-    with sqlite3.connect(project.home / "fine-tuning" / "fine-tuning.db") as database:
+    with sqlite3.connect(project.home / "loopback" / "fine-tuning.db") as database:
         return list(database.execute("SELECT id, status FROM jobs ORDER BY number"))
 
 
 def port_file(project: Project) -> Path:
-    return project.home / "fine-tuning" / "port.json"
+    return project.home / "loopback" / "port.json"
 
 
 def answers(port: int) -> bool:

@@ -89,7 +89,7 @@ class Race:
 
 @pytest.fixture(scope="module")
 def race(clerk, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("race") / "fine-tuning"
+    folder = tmp_path_factory.mktemp("race") / "loopback"
     clerk.ask("open", str(folder))
     with closing(Loopback(folder)) as loopback, loopback.client() as client:
         clerk.order("embed", EMBEDDED)
@@ -133,7 +133,7 @@ def test_of_two_that_ask_at_once_one_serves_and_both_get_the_same_vectors(race):
 
 
 def test_when_the_one_that_serves_is_killed_the_other_takes_over(race, clerk, tmp_path):
-    before, after = looks_before_and_after_a_kill(clerk, tmp_path / "fine-tuning", "begin")
+    before, after = looks_before_and_after_a_kill(clerk, tmp_path / "loopback", "begin")
     assert (before.we_serve, after.we_serve) == (False, True)
     assert (len(after.files), len(after.jobs), after.models) == (1, 1, [EMBEDDED])
     assert (after.files, after.jobs) == (before.files, before.jobs)
@@ -143,7 +143,7 @@ def test_when_the_one_that_serves_is_killed_the_other_takes_over(race, clerk, tm
 @pytest.mark.slow
 def test_and_has_the_models_that_were_tuned_before(tmp_path):
     with employed(tmp_path) as clerk:
-        before, after = looks_before_and_after_a_kill(clerk, tmp_path / "fine-tuning", "tune")
+        before, after = looks_before_and_after_a_kill(clerk, tmp_path / "loopback", "tune")
     assert (before.we_serve, after.we_serve) == (False, True)
     assert after.models == before.models
     untuned, tuned = (after.vectors[name] for name in after.models)
@@ -154,7 +154,7 @@ def test_and_has_the_models_that_were_tuned_before(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    return tmp_path / "home" / "fine-tuning"
+    return tmp_path / "home" / "loopback"
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ UNFIT = ["sk-canary\n", "sk-canary\r\nX-More: 1", "sk canary", "sk-cänäry", "\
 
 @pytest.fixture
 def loopback(tmp_path):
-    with closing(Loopback(tmp_path / "fine-tuning")) as loopback:
+    with closing(Loopback(tmp_path / "loopback")) as loopback:
         yield loopback
 
 
@@ -117,7 +117,7 @@ def test_the_stock_client_shows_such_a_key(servers):
 def test_the_loopback_service_needs_no_key_and_is_shown_no_other(loopback, tmp_path):
     environ = {"OPENAI_API_KEY": "sk-canary", "EMBEDSWEEP_PROVIDER_KEY": "canary"}
     with knowing(loopback, environ).connect("loopback") as client:
-        assert client.api_key == (tmp_path / "fine-tuning" / "key").read_text()
+        assert client.api_key == (tmp_path / "loopback" / "key").read_text()
         assert [model.id for model in client.models.list()] == ["all-MiniLM-L6-v2"]
 
 

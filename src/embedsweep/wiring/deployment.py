@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.wiring.evidence import locations, open_registry, scratch
 from embedsweep.wiring.loopback import fine_tuning as open_service
-from embedsweep.wiring.models import LOOPBACK_FOLDER, REGISTERED, opener
+from embedsweep.wiring.models import REGISTERED, SERVICE_FOLDER, opener
 
 if TYPE_CHECKING:
     from embedsweep.serving.address import Address
@@ -65,7 +65,7 @@ def serve(
             shelf.load(name)
         service = None
         if base_models is not None:
-            service = open_service(home / LOOPBACK_FOLDER, base_models)
+            service = open_service(home / SERVICE_FOLDER, base_models)
         run(shelf, address, keys, fine_tuning=service)
     return 0
 

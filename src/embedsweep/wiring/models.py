@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from embedsweep.backends.local.backend import LocalBackend
     from embedsweep.core.ports import Backend, Embedder
 
-LOOPBACK_FOLDER = "fine-tuning"
+LOOPBACK_FOLDER = "loopback"
+SERVICE_FOLDER = "fine-tuning"
 CACHE_FOLDER = "embeddings"
 REGISTERED = ("models:/", "runs:/")
 
