@@ -32,6 +32,29 @@ def local_backend() -> LocalBackend:
     return LocalBackend()
 
 
+class OnDemand(Mapping[str, "Backend"]):
+    """Backends by recipe kind, each made when first asked for: the libraries of some take seconds.
+
+    Args:
+        makers: By recipe kind, what makes the backend.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Backend]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Backend] = {}
+
+    def __getitem__(self, kind: str) -> Backend:
+        if kind not in self._made:
+            self._made[kind] = self._makers[kind]()
+        return self._made[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @contextmanager
 def providers(home: Path, key_variables: Mapping[str, str]) -> Iterator[Providers]:
     """The providers, the loopback service among them for as long as the context lasts."""
@@ -47,7 +70,6 @@ def backends(
 
     Vectors of frozen models go through the cache: no text is embedded, or paid for, twice.
     """
-    from embedsweep.backends.adapter.backend import AdapterBackend
     from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
     from embedsweep.backends.hosted.backend import HostedBackend
     from embedsweep.backends.hosted.meter import Meter
@@ -56,7 +78,6 @@ def backends(
 
     home, variables = locations(stores).home, experiment.key_variables
     cache = EmbeddingCache(home / CACHE_FOLDER)
-    local = local_backend()
     with (
         providers(home, variables) as known,
         job_book(stores) as book,
@@ -77,10 +98,15 @@ def backends(
         def open_base(base: Base) -> Embedder:
             if base.provider:
                 return hosted.embedder(base)
-            return cached(base, partial(_open_local, local, base))
+            return cached(base, partial(_open_local, base))
 
-        adapter = AdapterBackend(open_base, base_digest, variables)
-        yield {"local": local, "adapter": adapter, "hosted": hosted}, meter
+        def adapter() -> Backend:
+            from embedsweep.backends.adapter.backend import AdapterBackend
+
+            return AdapterBackend(open_base, base_digest, variables)
+
+        makers = {"local": local_backend, "adapter": adapter, "hosted": lambda: hosted}
+        yield OnDemand(makers), meter
 
 
 def base_digest(base: Base) -> str:
@@ -89,7 +115,10 @@ def base_digest(base: Base) -> str:
         from embedsweep.backends.hosted.backend import base_digest as hosted_digest
 
         return hosted_digest(base)
-    return local_backend().base_digest(base)
+    # Not by the backend, whose libraries take seconds to load.
+    from embedsweep.backends.local.base_models import base_model_digest
+
+    return base_model_digest(base.model)
 
 
 @contextmanager
@@ -131,14 +160,12 @@ def _opened(known: Providers, folder: Path) -> Embedder:
     from embedsweep.backends.adapter.backend import AdapterBackend
 
     def open_base(base: Base) -> Embedder:
-        return (
-            open_hosted_base(base, connect) if base.provider else _open_local(local_backend(), base)
-        )
+        return open_hosted_base(base, connect) if base.provider else _open_local(base)
 
     return AdapterBackend(open_base, base_digest).open(folder)
 
 
-def _open_local(backend: LocalBackend, base: Base) -> Embedder:
+def _open_local(base: Base) -> Embedder:
     from embedsweep.backends.local.base_models import base_folder
 
-    return backend.open(base_folder(base.model))
+    return local_backend().open(base_folder(base.model))

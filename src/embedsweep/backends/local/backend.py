@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from embedsweep.backends.local.base_models import base_folder, folder_digest
+from embedsweep.backends.local.base_models import base_folder, base_model_digest
 from embedsweep.backends.local.encoder import (
     LocalEmbedder,
     best_device,
@@ -31,7 +30,7 @@ class LocalBackend:
         disable_progress_bar()  # type: ignore[no-untyped-call]
 
     def base_digest(self, base: Base) -> str:
-        return _digest(base_folder(base.model))
+        return base_model_digest(base.model)
 
     def train(
         self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
@@ -63,11 +62,6 @@ class LocalBackend:
 
     def open(self, folder: Path) -> LocalEmbedder:
         return LocalEmbedder(open_model(folder, self.device).eval())
-
-
-@cache
-def _digest(folder: Path) -> str:
-    return folder_digest(folder)
 
 
 _: type[Backend] = LocalBackend

@@ -82,3 +82,13 @@ def folder_digest(folder: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+@cache
+def base_model_digest(name: str) -> str:
+    """The `folder_digest` of a base model, read once in the life of a process.
+
+    Raises:
+        UserError: As `base_folder`.
+    """
+    return folder_digest(base_folder(name))
