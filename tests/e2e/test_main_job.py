@@ -16,9 +16,12 @@ import pytest
 from mlflow import MlflowClient
 from openai import OpenAI
 
+from embedsweep.core.experiment import DataSpec
+from embedsweep.data import load_dataset
+
 EXPERIMENT = """
 name: docs
-data: {builtin: python-docs, max_train: 64, max_valid: 60}
+data: {train: passages.jsonl, split: {valid: 0.3, test: 0.4, seed: 7}}
 objective: ndcg@10
 search:
   trials: 3
@@ -34,6 +37,13 @@ search:
 """
 
 
+def passages() -> str:
+    """So few of the built-in data set that a sweep over them is quick, its test split included."""
+    data = load_dataset(DataSpec("python-docs", builtin="python-docs", max_train=200))
+    rows = ({"anchor": pair.anchor, "positive": pair.positive} for pair in data.train.pairs)
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 class Project:
     """A user's folder with an experiment and stores of its own."""
 
@@ -41,6 +51,7 @@ class Project:
         self.folder = folder
         self.experiment = folder / "docs.yaml"
         self.experiment.write_text(EXPERIMENT)
+        (folder / "passages.jsonl").write_text(passages())
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("EMBEDSWEEP_", "MLFLOW_"))},
             "MLFLOW_DISABLE_TELEMETRY": "true",

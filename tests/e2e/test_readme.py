@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.e2e.projects import BASE, PATIENCE, Project
 
@@ -24,6 +26,7 @@ def block(page: str, mark: str) -> str:
     return found[0]
 
 
+@pytest.mark.slow
 def test_tune_py_tunes_a_model_over_the_api(tmp_path: Path) -> None:
     code = block((ROOT / "README.md").read_text(encoding="utf-8"), MARK)
     assert code.count("\n") <= MOST_LINES
