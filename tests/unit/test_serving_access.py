@@ -192,10 +192,11 @@ def test_a_name_that_is_no_address_is_refused():
 
 def test_ipv6_is_listened_on_where_there_is_any():
     try:
-        listener = listener_at(Address("::1", 0))
-    except StoreError:
+        # Asked of the system and not of our own code, whose failure would pass for a lack of IPv6.
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
         pytest.skip("this machine has no IPv6")
-    with listener:
+    with listener_at(Address("::1", 0)) as listener:
         assert listener.family == socket.AF_INET6
 
 
