@@ -10,16 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from openai import OpenAI
 
+from embedsweep.cli import main
 from embedsweep.config import StoreLocations
 from embedsweep.stores.connection import open_client
 
@@ -83,6 +86,20 @@ class Project:
         assert "Traceback" not in ended.err
         return ended
 
+    def call(self, *words: str, code: int = 0) -> Ended:
+        """The command in this process, where the libraries are loaded already."""
+        out, err = StringIO(), StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            for name in os.environ.keys() - self.environment.keys():
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            ended = Ended(main(words), out.getvalue(), err.getvalue())
+        assert ended.code == code, ended.err
+        assert "Traceback" not in ended.err
+        return ended
+
     def embed(self, reference: str, text: str) -> list[float]:
         """The vector that `embedsweep embed` gives."""
         told = subprocess.run(
@@ -97,13 +114,13 @@ class Project:
         vector: list[float] = json.loads(told.stdout)
         return vector
 
-    def runs(self, experiment: str, where: str = "") -> list[Run]:
-        """The experiment's runs of trials and baselines."""
+    def runs(self, experiment: str, where: str = "", kind: str = "trial") -> list[Run]:
+        """The experiment's runs of a kind; trials and baselines are of one."""
         client = MlflowClient(f"sqlite:///{self.home}/mlflow.db")
         found = client.get_experiment_by_name(experiment)
         assert found is not None
-        trials = "tags.`embedsweep.kind` = 'trial'"
-        wanted = f"{trials} and {where}" if where else trials
+        ours = f"tags.`embedsweep.kind` = '{kind}'"
+        wanted = f"{ours} and {where}" if where else ours
         return list(client.search_runs([found.experiment_id], wanted))
 
     @contextmanager
