@@ -3,6 +3,7 @@ EXP    ?= experiments/quickstart.yaml
 MODEL  ?= quickstart
 PORT   ?= 8000
 UI     ?= 5000
+JOBS   ?= 2
 PYTHON ?= python3
 
 BIN    := .venv/bin
@@ -60,10 +61,10 @@ format: .venv/ready ## Format the code and sort the imports
 	$(BIN)/ruff format .
 
 test: .venv/ready ## Run the tests, but for the slow ones
-	$(BIN)/pytest -q -m "not slow and not bench" $(ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m "not slow and not bench" $(ARGS)
 
 test-slow: .venv/ready ## Run the slow tests
-	$(BIN)/pytest -q -m slow $(ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 bench: .venv/ready ## Run the benchmarks
 	$(BIN)/pytest -q -s tests/benchmarks -m bench $(ARGS)
