@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from embedsweep.config import StoreLocations
 from embedsweep.core.dataset import Benchmark, Dataset, Pair, RetrievalTask, Split, TrainingSet
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.looks import AlphaPlan, LookRequest, sketch_of
 from embedsweep.core.ports import Ledger, OpenSweep, Registry, Sweep, TrialEnd, TrialStart
 from embedsweep.core.promotion import Comparison, Decision, Verdict
 from embedsweep.core.recipe import BaselineRecipe, LocalRecipe, Loss
@@ -22,6 +23,7 @@ from embedsweep.stores.connection import open_client
 from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
 from embedsweep.stores.mlflow_ledger import MlflowLedger
 from embedsweep.stores.mlflow_registry import MlflowRegistry
+from embedsweep.stores.registry_locks import turns_at
 
 NDCG = Measure("ndcg", 10)
 ACCURACY = Measure("accuracy")
@@ -71,7 +73,7 @@ def open_stores(kind: str, folder: Path, base: Path, page: int = 1000) -> Stores
     settings = sqlite_settings(folder, base)
     client = open_client(settings)
     ledger = MlflowLedger(client, settings.artifacts, page)
-    return Stores(ledger, MlflowRegistry(client, folder / "locks", page), folder)
+    return Stores(ledger, MlflowRegistry(client, turns_at("", folder / "locks"), page), folder)
 
 
 def dataset() -> Dataset:
@@ -146,6 +148,24 @@ def run_trial(stores: Stores, opened: OpenSweep, started: TrialStart, score: flo
     return stores.ledger.finish(run_id, started, end)
 
 
+FIVE_LOOKS = AlphaPlan()
+
+
+def look_request(
+    model: str, benchmark: str = "e", candidate: str = "c", plan: AlphaPlan = FIVE_LOOKS
+) -> LookRequest:
+    return LookRequest(
+        model=model,
+        benchmark=benchmark,
+        sketch=sketch_of([f"{benchmark} {row}" for row in range(100)]),
+        candidate_fingerprint=candidate,
+        candidate_run="a",
+        at="2026-01-01T00:00:00+00:00",
+        by="someone",
+        plan=plan,
+    )
+
+
 def decision(model: str, look: int = 1, verdict: Verdict = Verdict.PROMOTED) -> Decision:
     comparison = Comparison(
         measure=NDCG,
@@ -171,6 +191,7 @@ def decision(model: str, look: int = 1, verdict: Verdict = Verdict.PROMOTED) -> 
         comparison=comparison,
         trials_tried=3,
         look=look,
+        alpha=0.025,
         reasons=("gain +0.1000",),
         candidate_run="a",
         rival_run="b",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from embedsweep.core.errors import UsageError
+from embedsweep.core.errors import DataError, UsageError
 from embedsweep.core.ports import TrialEnd
 from embedsweep.core.trial import Completed, Failed, Pruned
 from tests.contract.store_cases import (
@@ -161,6 +162,41 @@ def test_find_gives_the_completed_trial_of_any_sweep_of_the_experiment(stores, l
     assert ledger.find("support-search", "0" * 64) is None
     ledger.begin(sweep("other"))
     assert ledger.find("other", trial.fingerprint) is None
+
+
+def test_a_trial_whose_model_is_gone_is_not_found_and_an_equal_one_is(stores, ledger):
+    opened = ledger.begin(sweep())
+    trial = run_trial(stores, opened, start(0))
+    shutil.rmtree(stores.model_folder(trial.model_reference))
+    assert ledger.find("support-search", trial.fingerprint) is None
+    again = run_trial(stores, ledger.begin(sweep(trials=9)), start(0))
+    assert ledger.find("support-search", trial.fingerprint) == again
+
+
+def test_companions_are_kept_beside_the_model_and_in_its_manifest(stores, ledger, tmp_path):
+    opened = ledger.begin(sweep())
+    run_id = ledger.start(opened, dataset(), start())
+    companions = {"canaries.json": '{"text": "größe"}', "README.md": "# Card\n"}
+    model = write_model(tmp_path / "trained")
+    end = TrialEnd(Completed(), 1.0, report=report(), model=model, companions=companions)
+    trial = ledger.finish(run_id, start(), end)
+    opened_at = stores.registry.fetch(trial.model_reference, tmp_path / "fetched")
+    kept = {name: (tmp_path / "fetched" / name).read_text("utf-8") for name in companions}
+    assert kept == companions
+    assert (opened_at / "README.md").read_text() == "# A model\n"
+    (stores.model_folder(trial.model_reference) / "canaries.json").unlink()
+    with pytest.raises(DataError, match=r"canaries\.json"):
+        stores.registry.fetch(trial.model_reference, tmp_path / "again")
+
+
+def test_a_companion_that_may_hold_code_fails_the_trial(stores, ledger, tmp_path):
+    opened = ledger.begin(sweep())
+    run_id = ledger.start(opened, dataset(), start())
+    model, companions = write_model(tmp_path / "trained"), {"evil.py": "raise SystemExit"}
+    end = TrialEnd(Completed(), 1.0, report=report(), model=model, companions=companions)
+    trial = ledger.finish(run_id, start(), end)
+    assert isinstance(trial.outcome, Failed)
+    assert "evil.py" in trial.outcome.message
 
 
 def test_a_reused_trial_carries_the_result_and_the_model_of_its_equal(stores, ledger):

@@ -19,6 +19,7 @@ from tests.contract.store_cases import (
     STORES,
     dataset,
     decision,
+    look_request,
     open_stores,
     run_trial,
     start,
@@ -157,6 +158,38 @@ def test_a_challenger_is_not_champion(registry, trials):
     registry.challenge(second)
     assert registry.resolve("support", "challenger") == second
     assert registry.resolve("support") == first
+
+
+def test_looks_are_counted_over_all_names_and_spend_less_and_less(registry):
+    first = registry.look(look_request("support", candidate="a"))
+    second = registry.look(look_request("other", candidate="b"))
+    elsewhere = registry.look(look_request("support", benchmark="f", candidate="a"))
+    assert [look.number for look in (first, second, elsewhere)] == [1, 2, 1]
+    assert [look.alpha for look in (first, second, elsewhere)] == [0.025, 0.0125, 0.025]
+    assert registry.looks("support") == [first, elsewhere]
+    assert registry.looks("other") == [second]
+    assert registry.looks("nobody") == []
+
+
+def test_a_look_not_decided_is_given_again_and_spends_nothing(registry):
+    look = registry.look(look_request("support"))
+    later = replace(look_request("support"), at="2027-01-01T00:00:00+00:00", by="another")
+    assert registry.look(later) == look
+    assert registry.looks("support") == [look]
+
+
+def test_a_spent_test_split_refuses_and_records_nothing(registry):
+    for number in range(5):
+        registry.look(look_request("support", candidate=str(number)))
+    with pytest.raises(Refusal, match=r"5 candidates were judged .* 0\.04844 of 0\.05 is spent"):
+        registry.look(look_request("support", candidate="5"))
+    assert len(registry.looks("support")) == 5
+
+
+def test_a_version_is_described(registry, trials):
+    version = registry.publish("support", trials[0])
+    registry.describe(version, "# A card")
+    registry.describe(version, "# Another")
 
 
 def test_history_grows_and_keeps_its_order(registry):

@@ -40,7 +40,8 @@ def _check(
 @pytest.mark.parametrize("locale", ["C", "POSIX", "no_SUCH.locale"])
 def test_a_poor_locale_and_no_terminal_home_or_temporary_folder_change_nothing(tmp_path, locale):
     rows = [
-        {"text": f"ärger nummer {i}", "metadata": {"label": f"größe {i % 2}"}} for i in range(40)
+        {"text": f"ärger {(i + 1) * 7919**9:x}", "metadata": {"label": f"größe {i % 2}"}}
+        for i in range(40)
     ]
     absent = str(tmp_path / "absent")
     done = _check(tmp_path, rows, LC_ALL=locale, COLUMNS="80", HOME="", TMPDIR=absent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,10 @@ def swept(project: Project) -> dict[str, Any]:
     first.communicate()
     left = [run.info.status for run in project.runs("docs")]
     assert left.count("RUNNING") == 1
-    document: dict[str, Any] = project.run("sweep", "docs.yaml", "--json").document
+    ended = project.run("sweep", "docs.yaml", "--json")
+    page = next(line for line in ended.err.splitlines() if line.startswith("report: "))
+    assert "<!doctype html>" in Path(page.removeprefix("report: ")).read_text().lower()
+    document: dict[str, Any] = ended.document
     return document
 
 
@@ -106,6 +110,38 @@ def test_compare_shows_the_leaderboard(project: Project, swept: dict[str, Any]) 
     assert document["best"] == swept["best"]
     scores = [trial["metrics"]["valid/ndcg_at_10"] for trial in document["trials"]]
     assert scores == sorted(scores, reverse=True)
+    for trial, score in zip(document["trials"], scores, strict=True):
+        assert trial["interval"][0] < score < trial["interval"][1]
+    real = [each["real"] for each in document["differences"]]
+    assert len(real) == 10
+    assert f"{sum(real)} of 10 pairs of models really differ" in shown
+    assert document["candidate"] == f"t{document['best']}"
+
+
+def test_compare_shows_the_texts_on_which_two_models_differ(
+    project: Project, swept: dict[str, Any]
+) -> None:
+    found = project.call("compare", "docs.yaml", "t0", "b1", "--top", "2", "--json").document
+    assert (found["a"]["name"], found["b"]["name"]) == ("t0", "b1")
+    asked = {row["anchor"]: row["positive"] for row in passages()}
+    for row in (*found["a_better"], *found["b_better"]):
+        query, relevant, *_ = (part["text"] for part in row["texts"])
+        assert asked[query] == relevant
+    assert 0 < len(found["a_better"]) <= 2
+    shown = project.call("compare", "docs.yaml", "champion", "b1").out
+    assert "champion (version" in shown
+    assert "where b1 is better" in shown
+
+
+def test_compare_says_which_models_there_are(project: Project, swept: dict[str, Any]) -> None:
+    ended = project.call("compare", "docs.yaml", "t7", "b0", code=2)
+    assert "model 't7' in the sweep: it has t0 to t2, b0 to b1" in ended.err
+    ended = project.call("compare", "docs.yaml", "t0", code=2)
+    assert "1 model to compare" in ended.err
+    ended = project.call("compare", "docs.yaml", "--top", "3", code=2)
+    assert "name two models" in ended.err
+    ended = project.call("compare", "docs.yaml", "t0", "b0", "--measure", "ndgc@10", code=2)
+    assert "'ndgc@10' is no measure" in ended.err
 
 
 def test_history_and_promote_stand(project: Project, swept: dict[str, Any]) -> None:

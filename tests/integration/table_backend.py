@@ -57,9 +57,11 @@ class TableBackend:
 
     Attributes:
         before_training: Called with each recipe; what it raises is what training raises.
+        luck: What a recipe's seed takes off the noise of its vectors.
     """
 
     before_training: Callable[[LocalRecipe], None] = lambda recipe: None
+    luck: Callable[[LocalRecipe], float] = lambda recipe: 0.0
     trained: list[Recipe] = field(default_factory=list)
 
     def base_digest(self, base: Base) -> str:
@@ -74,7 +76,7 @@ class TableBackend:
         assert isinstance(recipe, LocalRecipe)
         self.before_training(recipe)
         listener.on_fact("device", "table")
-        noise = 1.0 + recipe.learning_rate * 1e4
+        noise = 1.0 + recipe.learning_rate * 1e4 - self.luck(recipe)
         for epoch in range(1, recipe.epochs + 1):
             listener.on_step(epoch, recipe.epochs)
             losses = {"train/loss": 1 / epoch}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from embedsweep.config import StoreLocations
 from embedsweep.core.errors import Refusal
 from embedsweep.stores.connection import open_client
 from embedsweep.stores.mlflow_registry import MlflowRegistry
+from embedsweep.stores.registry_locks import turns_at
 from tests.contract.store_cases import decision, open_stores, run_trial, start, sweep
 
 
@@ -18,25 +20,34 @@ def stores(tmp_path, tmp_path_factory):
     return open_stores("mlflow", tmp_path / "store", tmp_path_factory.getbasetemp())
 
 
-ROUNDS = 10
+def _promote(settings, versions, rounds, barrier, results):
+    """Crown the two versions in turn, each time over the champion seen when the round began.
 
-
-def _promote(settings, versions, barrier, results):
-    """Crown the two versions in turn, each time over the champion seen when the round began."""
-    registry = MlflowRegistry(open_client(settings), settings.home / "locks")
-    for turn in range(ROUNDS):
-        seen = registry.resolve("support")
+    After each round both say what alias and record say then.
+    """
+    registry = MlflowRegistry(open_client(settings), turns_at("", settings.home / "locks"))
+    for turn in range(rounds):
+        seen, mine = registry.resolve("support"), versions[turn % 2]
+        made = replace(
+            decision("support", turn),
+            version=mine.number,
+            previous_version=seen.number,
+            champion_version=mine.number,
+        )
         barrier.wait()
         try:
-            registry.crown(versions[turn % 2], seen.number)
-            registry.record(decision("support", turn))
-            results.put((turn, seen.number, versions[turn % 2].number))
+            registry.crown(mine, seen.number, made)
+            won = mine.number
         except Refusal:
-            results.put((turn, seen.number, None))
+            won = None
+        barrier.wait()
+        told = registry.resolve("support").number, registry.history("support")[-1].champion_version
+        results.put((turn, seen.number, won, told))
         barrier.wait()
 
 
-def test_of_two_promoters_in_a_race_one_wins_each_round(stores):
+@pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_of_two_promoters_in_a_race_one_wins_each_round(stores, rounds):
     opened = stores.ledger.begin(sweep())
     versions = [
         stores.registry.publish("support", run_trial(stores, opened, start(number)))
@@ -52,24 +63,28 @@ def test_of_two_promoters_in_a_race_one_wins_each_round(stores):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
     promoters = [
-        context.Process(target=_promote, args=(settings, pair, barrier, results), daemon=True)
+        context.Process(
+            target=_promote, args=(settings, pair, rounds, barrier, results), daemon=True
+        )
         for pair in (versions[:2], versions[2:4])
     ]
     for promoter in promoters:
         promoter.start()
-    rounds = [results.get(timeout=120) for _ in range(2 * ROUNDS)]
+    told_by_both = [results.get(timeout=120) for _ in range(2 * rounds)]
     for promoter in promoters:
         promoter.join()
 
-    champion, previous = 5, None
-    for turn in range(ROUNDS):
-        of_turn = [row for row in rounds if row[0] == turn]
-        assert [seen for _, seen, _ in of_turn] == [champion, champion]
-        winners = [made for _, _, made in of_turn if made is not None]
+    champion, previous, agreed = 5, None, 0
+    for turn in range(rounds):
+        of_turn = [row for row in told_by_both if row[0] == turn]
+        assert [seen for _, seen, _, _ in of_turn] == [champion, champion]
+        winners = [won for _, _, won, _ in of_turn if won is not None]
         assert len(winners) == 1
         champion, previous = winners[0], champion
-    looks = [made.look for made in stores.registry.history("support")]
-    assert looks == list(range(ROUNDS))
+        agreed += [told for _, _, _, told in of_turn] == [(champion, champion)] * 2
+    assert agreed == rounds
+    history = stores.registry.history("support")
+    assert [made.look for made in history] == list(range(rounds))
     assert stores.registry.resolve("support").number == champion
     assert stores.registry.resolve("support", "previous").number == previous
 

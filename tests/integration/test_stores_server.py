@@ -21,6 +21,9 @@ from embedsweep.core.trial import Completed, Pruned
 from embedsweep.stores.connection import open_client
 from embedsweep.stores.mlflow_ledger import MlflowLedger
 from embedsweep.stores.mlflow_registry import MlflowRegistry
+from embedsweep.stores.mlflow_upkeep import MlflowUpkeep
+from embedsweep.stores.registry_locks import turns_at
+from embedsweep.workflows.collect import collect
 from tests.contract.store_cases import (
     Stores,
     dataset,
@@ -88,7 +91,9 @@ def stores(server, tmp_path):
     address, folder = server
     secret = address.replace("http://", "http://anna:hunter2@")
     client = open_client(StoreLocations(secret, "unused", "", tmp_path))
-    return Stores(MlflowLedger(client, "unused", 2), MlflowRegistry(client, tmp_path, 2), folder)
+    return Stores(
+        MlflowLedger(client, "unused", 2), MlflowRegistry(client, turns_at("", tmp_path), 2), folder
+    )
 
 
 def test_a_sweep_over_http(stores, server, tmp_path, monkeypatch, capfd):
@@ -157,6 +162,23 @@ def test_a_model_the_server_shows_is_the_one_registered(stores, server):
     assert client.get_model_version("shown", "1").source == trial.model_reference
     experiment = client.get_experiment_by_name("shown")
     assert experiment.artifact_location.startswith("mlflow-artifacts:/")
+
+
+def test_models_on_a_server_are_collected(stores, tmp_path):
+    opened = stores.ledger.begin(sweep("collected"))
+    trials = [run_trial(stores, opened, start(number), 0.1 + number / 10) for number in range(3)]
+    stores.ledger.end(opened, "FINISHED", {})
+    upkeep = MlflowUpkeep(stores.ledger.client, tmp_path / "locks", tmp_path / "work", 2)
+    found = collect(upkeep, stores.ledger, stores.registry, 0, delete=True)
+    mine = [model for model in found.models if model.experiment == "collected"]
+    assert [model.label for model in mine] == ["trial-0000", "trial-0001"]
+    assert all(model.size > 4000 for model in mine)
+    left = [bool(list(stores.model_folder(trial.model_reference).rglob("*"))) for trial in trials]
+    assert left == [False, False, True]
+    with pytest.raises(DataError, match="collected on"):
+        stores.registry.fetch(trials[0].model_reference, tmp_path / "fetched")
+    again = collect(upkeep, stores.ledger, stores.registry, 0, delete=True)
+    assert [model for model in again.models if model.experiment == "collected"] == []
 
 
 def test_what_the_server_refuses_is_told_without_the_password(stores, tmp_path):

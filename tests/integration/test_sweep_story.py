@@ -1,52 +1,26 @@
-"""The sweep's story on a quick backend: continue, reuse, fail, prune, promote, roll back."""
+"""The sweep's story on a quick backend: continue, reuse, fail, prune, repeat finalists."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from embedsweep.core.bill import Bill
 from embedsweep.core.errors import Refusal, UsageError
-from embedsweep.core.experiment import Budget, DataSpec, Experiment, PrunerKind, Sampler
-from embedsweep.core.promotion import PromotionPolicy, Verdict
+from embedsweep.core.experiment import Budget, PrunerKind, Sampler
+from embedsweep.core.finalists import FinalistPlan, candidate_of, finalists
 from embedsweep.core.recipe import LocalRecipe
 from embedsweep.core.report import Measure
-from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
+from embedsweep.core.space import Arm, Choice, SearchSpace
 from embedsweep.core.trial import Role, Trial
-from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
-from embedsweep.stores.study import open_study
+from embedsweep.stores.memory import MemoryLedger
 from embedsweep.workflows.compare import leaderboard
-from embedsweep.workflows.promote import history, promote, rollback
-from embedsweep.workflows.services import Services, Silent
+from embedsweep.workflows.promote import promote
+from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep import SweepOptions, run_sweep
-from tests.integration.table_backend import TableBackend, table_dataset
-
-MRR = Measure("mrr", 10)
-DATASET = table_dataset()
-
-
-def experiment(**changes: object) -> Experiment:
-    knobs = {
-        "base_model": Choice(("table",)),
-        "loss": Choice(("multiple_negatives_ranking", "cosent")),
-        "epochs": Integers(1, 3),
-        "learning_rate": Uniform(1e-5, 1e-3, log=True),
-        "batch_size": Choice((8,)),
-    }
-    plain = Experiment(
-        name="topics",
-        path=Path("topics.yaml"),
-        text="name: topics\n",
-        data=DataSpec("topics", builtin="memory"),
-        objective=MRR,
-        space=SearchSpace((Arm("local", "local", knobs),), seed=7),
-        trials=6,
-        model="topics",
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+from tests.integration.table_backend import TableBackend
+from tests.integration.table_story import DATASET, MRR, experiment, services_of
 
 
 @pytest.fixture
@@ -56,19 +30,7 @@ def backend() -> TableBackend:
 
 @pytest.fixture
 def services(tmp_path: Path, backend: TableBackend) -> Services:
-    models, work = tmp_path / "models", tmp_path / "work"
-    models.mkdir()
-    work.mkdir()
-    return Services(
-        ledger=MemoryLedger(models),
-        registry=MemoryRegistry(models),
-        backends={"local": backend},
-        kind_of=lambda folder: "local",
-        open_study=partial(open_study, f"sqlite:///{tmp_path}/study.db"),
-        bill=Bill,
-        work=work,
-        progress=Silent(),
-    )
+    return services_of(tmp_path, backend)
 
 
 def drawn(services: Services, name: str = "topics") -> list[Trial]:
@@ -242,43 +204,55 @@ def test_no_trial_begins_when_the_minutes_are_spent(
     assert backend.trained == []
 
 
-def test_promotion_history_and_rollback(services: Services) -> None:
-    run_sweep(experiment(trials=8), DATASET, services)
-    promotion = promote(experiment(), DATASET, services)
-    decision = promotion.decision
-    assert decision.verdict is Verdict.PROMOTED
-    assert (decision.previous_version, decision.version, decision.champion_version) == (1, 2, 2)
-    again = promote(experiment(), DATASET, services)
-    assert again.recorded
-    assert again.decision == decision
-    back = rollback(services.registry, "topics")
-    assert back.champion_version == 1
-    rows = history(services.registry, "topics")
-    assert [row["verdict"] for row in rows] == ["promoted", "rolled back"]
-    champion = services.registry.resolve("topics")
-    assert champion is not None
-    assert champion.number == 1
-    with pytest.raises(UsageError, match="models there are: topics"):
-        rollback(services.registry, "nobody")
+def repeats(services: Services) -> list[Trial]:
+    sweep = services.ledger.latest("topics")
+    assert sweep is not None
+    return [trial for trial in services.ledger.trials(sweep) if trial.role is Role.FINALIST]
 
 
-def test_what_does_not_beat_the_untuned_model_becomes_challenger(services: Services) -> None:
-    strict = experiment(policy=PromotionPolicy(min_gain=0.99))
-    run_sweep(strict, DATASET, services)
-    decision = promote(strict, DATASET, services).decision
-    assert decision.verdict is Verdict.INCONCLUSIVE
-    champion = services.registry.resolve("topics")
-    challenger = services.registry.resolve("topics", "challenger")
-    assert champion is not None
-    assert challenger is not None
-    assert (champion.number, challenger.number, decision.champion_version) == (1, 2, 1)
-    with pytest.raises(Refusal, match="first champion"):
-        rollback(services.registry, "topics")
+def test_finalists_are_trained_on_further_seeds_and_luck_in_one_wins_nothing(
+    services: Services, backend: TableBackend
+) -> None:
+    # Half of the noise away, but on the seed of the search alone.
+    lucky = {"multiple_negatives_ranking"}
+    backend.luck = lambda recipe: 0.9 if recipe.seed == 7 and recipe.loss.value in lucky else 0.0
+    plain = experiment(trials=8)
+    run_sweep(plain, DATASET, services)
+    sweep = services.ledger.latest("topics")
+    assert sweep is not None
+    chosen_by_luck = candidate_of(services.ledger.trials(sweep), MRR)
+    planned = experiment(trials=8, finalists=FinalistPlan(top=3, seeds=3))
+    run_sweep(planned, DATASET, services)
+    assert len(repeats(services)) == 9
+    seeds = [trial.recipe.seed for trial in repeats(services)]  # type: ignore[union-attr]
+    assert 7 not in seeds
+    assert [seeds.count(seed) for seed in set(seeds)] == [3, 3, 3]
+    ranked = finalists(services.ledger.trials(sweep), MRR)
+    means = [each.mean(MRR) or 0.0 for each in ranked]
+    assert means == sorted(means, reverse=True)
+    assert chosen_by_luck is not None
+    assert chosen_by_luck.role is Role.TRIAL
+    assert max(means) < (chosen_by_luck.score(MRR) or 0.0)
+    candidate = candidate_of(services.ledger.trials(sweep), MRR)
+    assert candidate is not None
+    assert candidate in ranked[0].repeats
 
 
-def test_too_small_a_test_split_gives_no_verdict(services: Services) -> None:
-    small = table_dataset(test_queries=20)
-    run_sweep(experiment(), small, services)
-    decision = promote(experiment(), small, services).decision
-    assert decision.verdict is Verdict.REFUSED
-    assert "at least 30" in decision.reasons[0]
+def test_finalists_interrupted_go_on_where_they_stopped(
+    services: Services, backend: TableBackend
+) -> None:
+    planned = experiment(trials=4, finalists=FinalistPlan(top=2, seeds=2))
+
+    def interrupt_the_sixth(recipe: LocalRecipe) -> None:
+        if len(backend.trained) == 5:
+            raise KeyboardInterrupt
+
+    backend.before_training = interrupt_the_sixth
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(planned, DATASET, services)
+    assert [trial.number for trial in repeats(services)] == [0]
+    backend.before_training = lambda recipe: None
+    run_sweep(planned, DATASET, services)
+    run_sweep(planned, DATASET, services)
+    assert [trial.number for trial in repeats(services)] == [0, 1, 2, 3]
+    assert len(backend.trained) == 8

@@ -158,7 +158,8 @@ def test_a_model_of_the_loopback_service_opens_where_none_runs_yet(kept_models, 
     with opened_model(str(settings), str(tmp_path / "hosted")) as embedder:
         np.testing.assert_allclose(embedder.embed(TEXTS), expected, atol=1e-6)
     there = replace(recipe("loopback", 1), base_model=EMBEDDED)
-    with backends(str(settings), experiment()) as (by_kind, _):
+    with backends(str(settings), experiment()) as known:
+        by_kind = known.kept
         by_kind["adapter"].train(there, DATA, tmp_path / "adapter", TrainingListener())
     here = replace(there, provider=None)
     train_adapter(tmp_path / "same", here)
@@ -188,7 +189,8 @@ def distinct():
 
 
 def test_the_provider_of_a_frozen_base_is_asked_for_each_text_once(provider, settings, tmp_path):
-    with backends(str(settings), experiment()) as (by_kind, meter):
+    with backends(str(settings), experiment()) as known:
+        by_kind, meter = known.kept, known.meter
         work(by_kind, provider.url, tmp_path)
         billed = meter.bill
     asked = provider.ledger()["embedded_texts"]
@@ -197,7 +199,8 @@ def test_the_provider_of_a_frozen_base_is_asked_for_each_text_once(provider, set
     assert asked.count(PROBE) <= 2
     assert billed.embedded_tokens == sum(map(len, asked)) == billed.cost
     # Nor is it asked again by the next call, in a process of its own.
-    with backends(str(settings), experiment()) as (by_kind, meter):
+    with backends(str(settings), experiment()) as known:
+        by_kind, meter = known.kept, known.meter
         work(by_kind, provider.url, tmp_path / "again")
     again = provider.ledger()["embedded_texts"][len(asked) :]
     assert set(again) <= {PROBE}
@@ -217,7 +220,8 @@ def test_without_the_cache_it_is_asked_again(provider, settings, tmp_path):
 
 
 def test_the_models_of_other_providers_and_lengths_share_nothing(provider, settings):
-    with backends(str(settings), experiment()) as (by_kind, _):
+    with backends(str(settings), experiment()) as known:
+        by_kind = known.kept
         base = Base("small", provider.url)
         for other in (base, base, replace(base, model="large"), replace(base, dimensions=4)):
             by_kind["hosted"].embedder(other).embed(TEXTS)
@@ -228,15 +232,15 @@ def test_the_models_of_other_providers_and_lengths_share_nothing(provider, setti
 def test_an_adapters_file_names_the_variable_of_its_provider(provider, settings, tmp_path):
     named = replace(experiment(), key_variables={provider.url: "TEAM_KEY"})
     with (
-        backends(str(settings), named) as (by_kind, _),
+        backends(str(settings), named) as known,
         pytest.raises(UsageError, match="TEAM_KEY: it is not set"),
     ):
-        by_kind["adapter"].train(recipe(provider.url, 1), DATA, tmp_path, TrainingListener())
+        known.kept["adapter"].train(recipe(provider.url, 1), DATA, tmp_path, TrainingListener())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEAM_KEY", KEY)
         patch.delenv("EMBEDSWEEP_PROVIDER_KEY")
-        with backends(str(settings), named) as (by_kind, _):
-            by_kind["adapter"].train(recipe(provider.url, 1), DATA, tmp_path, TrainingListener())
+        with backends(str(settings), named) as known:
+            known.kept["adapter"].train(recipe(provider.url, 1), DATA, tmp_path, TrainingListener())
         values = json.loads((tmp_path / "embedsweep.json").read_text())
         assert values["key_variable"] == "TEAM_KEY"
         with opened_model(str(settings), str(tmp_path)) as embedder:

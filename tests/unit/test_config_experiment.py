@@ -34,6 +34,7 @@ data:
   few_shot: 8
   max_train: 1e4
   max_valid: 500
+  slice_by: metadata.topic
   name: tickets
 objective: ndcg@10
 guards: {accuracy: -0.01, macro_f1: 0}
@@ -118,6 +119,7 @@ def test_a_full_file_round_trips(tmp_path: Path):
             few_shot=8,
             max_train=10_000,
             max_valid=500,
+            slice_by="metadata.topic",
         ),
         objective=Measure("ndcg", 10),
         space=SearchSpace((Arm("local", "local", first), Arm("long", "local", second)), seed=11),

@@ -294,6 +294,9 @@ def test_passwords_in_shown_values_are_masked(tmp_path):
         ("{builtin: python-docs, beir: b}", "data.train", "builtin and beir given"),
         ("{beir: b, valid: v}", "data.valid", "it belongs to train"),
         ("{builtin: python-docs, format: pairs}", "data.format", "it belongs to train"),
+        ("{builtin: python-docs, slice_by: a}", "data.slice_by", "builtin has no fields"),
+        ("{beir: b, slice_by: 5}", "data.slice_by", "expected text"),
+        ("{beir: b, slice_by: ''}", "data.slice_by", "expected some text"),
         ("{train: a}", "data.split", "valid has neither a file nor a share"),
         ("{train: a, valid: b, test: c, split: {valid: 0.1}}", "data.split", "a file and a share"),
         (

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from embedsweep.core.errors import DataError, Fault
-from embedsweep.core.promotion import Comparison, Decision, PromotionPolicy, Verdict
+from embedsweep.core.promotion import (
+    Comparison,
+    Decision,
+    PromotionPolicy,
+    SliceChange,
+    Verdict,
+)
 from embedsweep.core.recipe import BaselineRecipe
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Role, Trial, best_trial
@@ -29,7 +35,10 @@ GOOD = Comparison(
     smallest_detectable=0.02,
     guards={Measure("accuracy"): -0.002},
 )
-POLICY = PromotionPolicy(confidence=0.95, guards={Measure("accuracy"): -0.01})
+POLICY = PromotionPolicy(
+    confidence=0.95, guards={Measure("accuracy"): -0.01}, slice_loss=-0.05, max_latency=2.0
+)
+ALPHA = 0.025
 
 
 @pytest.mark.parametrize("text", ["ndcg@10", "mrr@1", "map", "accuracy", "knn_macro_f1"])
@@ -49,7 +58,7 @@ def test_what_is_no_measure_is_refused_with_what_is(text: str) -> None:
 
 
 def test_evidence_promotes() -> None:
-    assert POLICY.decide(GOOD)[0] is Verdict.PROMOTED
+    assert POLICY.decide(GOOD, ALPHA)[0] is Verdict.PROMOTED
 
 
 @pytest.mark.parametrize(
@@ -59,19 +68,54 @@ def test_evidence_promotes() -> None:
         ({"interval": (-0.001, 0.07)}, Verdict.INCONCLUSIVE, "interval begins"),
         ({"guards": {Measure("accuracy"): -0.02}}, Verdict.REFUSED, "the guard allows -0.0100"),
         ({"units": 29}, Verdict.REFUSED, "at least 30"),
+        ({"p_value": ALPHA * 1.01}, Verdict.INCONCLUSIVE, "needed at most 0.025"),
+        ({"dimensions": (512, 384)}, Verdict.REFUSED, "512 dimensions, the champion's 384"),
+        ({"latencies": (0.021, 0.01)}, Verdict.REFUSED, "21.0 ms, the champion 10.0 ms"),
     ],
 )
 def test_each_rule_can_withhold_promotion(
     change: dict[str, object], verdict: Verdict, reason: str
 ) -> None:
-    found, reasons = POLICY.decide(replace(GOOD, **change))  # type: ignore[arg-type]
+    found, reasons = POLICY.decide(replace(GOOD, **change), ALPHA)  # type: ignore[arg-type]
     assert found is verdict
     assert any(reason in line for line in reasons)
 
 
 def test_a_minimum_gain_must_lie_below_the_interval() -> None:
-    assert PromotionPolicy(min_gain=0.02).decide(GOOD)[0] is Verdict.PROMOTED
-    assert PromotionPolicy(min_gain=0.03).decide(GOOD)[0] is Verdict.INCONCLUSIVE
+    assert PromotionPolicy(min_gain=0.02).decide(GOOD, ALPHA)[0] is Verdict.PROMOTED
+    assert PromotionPolicy(min_gain=0.03).decide(GOOD, ALPHA)[0] is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"p_value": ALPHA},
+        {"dimensions": (384, 384)},
+        {"dimensions": None},
+        {"latencies": (0.02, 0.01)},
+    ],
+)
+def test_what_a_rule_just_allows_promotes(change: dict[str, object]) -> None:
+    assert POLICY.decide(replace(GOOD, **change), ALPHA)[0] is Verdict.PROMOTED  # type: ignore[arg-type]
+
+
+def test_guards_not_asked_for_withhold_nothing() -> None:
+    free = PromotionPolicy(any_dimension=True)
+    odd = replace(GOOD, dimensions=(512, 384), latencies=(9.0, 0.01))
+    slices = [SliceChange("de", 50, 0.1, 0.9, 0.0001)]
+    assert free.decide(odd, ALPHA, slices)[0] is Verdict.PROMOTED
+
+
+def test_a_slice_withholds_promotion_where_it_loses_much_and_not_by_chance() -> None:
+    clearly = SliceChange("de", 50, 0.50, 0.60, 0.001)
+    perhaps = SliceChange("fr", 5, 0.40, 0.60, 0.2)
+    little = SliceChange("it", 500, 0.58, 0.60, 0.0001)
+    assert POLICY.decide(GOOD, ALPHA, [perhaps, little])[0] is Verdict.PROMOTED
+    verdict, reasons = POLICY.decide(GOOD, ALPHA, [perhaps, little, clearly])
+    assert verdict is Verdict.REFUSED
+    assert reasons == (
+        "1 of 3 slices lose more than -0.0500 allows: 'de' -0.1000 (n = 50, p = 0.001)",
+    )
 
 
 def test_a_decision_comes_back_from_json() -> None:
@@ -81,9 +125,10 @@ def test_a_decision_comes_back_from_json() -> None:
         version=2,
         previous_version=1,
         champion_version=2,
-        comparison=replace(GOOD, confidence=0.9),
+        comparison=replace(GOOD, confidence=0.9, dimensions=(384, 384), latencies=(0.2, 0.1)),
         trials_tried=12,
         look=1,
+        alpha=0.025,
         reasons=("because",),
         candidate_run="a",
         rival_run="b",
@@ -98,7 +143,15 @@ def test_a_decision_comes_back_from_json() -> None:
 
 
 def test_a_report_comes_back_from_json() -> None:
-    report = Report("b", "valid", {NDCG: 0.5}, {NDCG: {"q": 0.5}}, {"q": "g"}, {"x": {"f1": 1.0}})
+    report = Report(
+        "b",
+        "valid",
+        {NDCG: 0.5},
+        {NDCG: {"q": 0.5}},
+        groups={"q": "g"},
+        slices={"q": "s"},
+        per_class={"x": {"f1": 1.0}},
+    )
     assert Report.from_dict(json.loads(json.dumps(report.as_dict()))) == report
     assert report.metrics() == {"valid/ndcg_at_10": 0.5}
 

@@ -57,7 +57,7 @@ def test_a_folder_gives_pairs_retrieval_and_relevance(tmp_path):
     assert not retrieval.leave_one_out
     assert sum(dataset.valid.relevance.relevant.values()) == 5
     assert set(dataset.valid.groups.values()) == {"q6", "q7", "q8"}
-    test = dataset.unseal()
+    test = dataset.sealed_test()
     assert list(test.retrieval.queries) == ["q9", "q10", "q11"]
     assert test.relevance.calibration == dataset.valid.relevance
     assert dataset.sources[Split.VALID] == str(tmp_path / "qrels" / "dev.tsv")
@@ -208,7 +208,7 @@ def test_a_missing_split_is_split_off_by_query(tmp_path):
     asked = {
         "train": {pair.group for pair in dataset.train.pairs},
         "valid": set(dataset.valid.retrieval.queries),
-        "test": set(dataset.unseal().retrieval.queries),
+        "test": set(dataset.sealed_test().retrieval.queries),
     }
     for numbers in asked.values():
         pairs = {int(number[1:]) // 2 for number in numbers}
@@ -262,3 +262,17 @@ def test_a_corpus_of_one_is_refused(tmp_path):
         tmp_path, DOCUMENTS[:1], train=["q0\td0\t1"], dev=["q1\td0\t1"], test=["q2\td0\t1"]
     )
     assert "one document, expected several" in faults(path).faults[0].why
+
+
+def test_copied_queries_are_all_refused(tmp_path):
+    queries = [{"_id": f"q{n}", "text": f"what is body {n}"} for n in range(200)]
+    copies = [{"_id": f"c{n}", "text": f"WHAT  is body, {n}?"} for n in range(100, 103)]
+    train = [f"q{n}\td{n % 12}\t1" for n in range(50)]
+    train += [f"c{n}\td{n % 12}\t1" for n in range(100, 103)]
+    test = [f"q{n}\td{n % 12}\t1" for n in range(100, 200)]
+    dev = ["q60\td0\t1", "q61\td1\t1"]
+    path = folder(tmp_path, queries=[*queries, *copies], train=train, dev=dev, test=test)
+    error = faults(path)
+    assert [fault.line for fault in error.faults] == [52, 53, 54]
+    spec = DataSpec("small", beir=path, on_overlap=OnOverlap.DROP_FROM_TRAIN)
+    assert load_dataset(spec).rows[Split.TRAIN] == 50

@@ -222,16 +222,16 @@ def test_memory_does_not_grow_with_the_faults(tmp_path):
 def test_the_test_split_is_sealed_with_the_digest_of_its_files(tmp_path):
     path = write_jsonl(tmp_path / "train.jsonl", labelled_rows())
     dataset = load_dataset(DataSpec("small", train=path, split=HALVES))
-    assert dataset.unseal().split is Split.TEST
+    assert dataset.sealed_test().split is Split.TEST
     content = path.read_bytes()
     path.write_bytes(content.replace(b"number 3", b"number 4"))
     with pytest.raises(DataError, match=r"digest changed since it was checked \(\w{12} → \w{12}\)"):
-        dataset.unseal()
+        dataset.sealed_test()
     path.write_bytes(content)
-    assert dataset.unseal().split is Split.TEST
+    assert dataset.sealed_test().split is Split.TEST
     path.unlink()
     with pytest.raises(DataError, match="unreadable"):
-        dataset.unseal()
+        dataset.sealed_test()
 
 
 def test_the_digest_is_that_of_the_bytes_on_disk(tmp_path):

@@ -61,7 +61,7 @@ def test_the_format_is_told_from_the_rows(tmp_path, rows, name):
 def test_a_data_set_can_be_sent_to_another_process(tmp_path, rows):
     dataset = load(tmp_path / "train.jsonl", rows)
     sent = pickle.loads(pickle.dumps(dataset))
-    assert sent.unseal().fingerprint == dataset.unseal().fingerprint
+    assert sent.sealed_test().fingerprint == dataset.sealed_test().fingerprint
 
 
 def test_a_row_of_no_format_names_all_of_them(tmp_path):
@@ -149,7 +149,7 @@ def test_labelled_tasks(tmp_path):
     assert classification.fit_texts == ("x", "y", "z")
     assert classification.fit_labels == ("a", "b", "b")
     assert classification.labels == {"valid-0": "a", "valid-1": "b", "valid-2": "a"}
-    test = dataset.unseal()
+    test = dataset.sealed_test()
     assert test.split is Split.TEST
     assert test.classification.texts == {"test-0": "four", "test-1": "five"}
     assert dataset.rows == {Split.TRAIN: 3, Split.VALID: 3, Split.TEST: 2}
@@ -205,7 +205,7 @@ def test_pairs_give_retrieval_relevance_and_triplets(tmp_path):
     relevance = dataset.valid.relevance
     assert sum(relevance.relevant.values()) == 3
     assert relevance.calibration is None
-    test = dataset.unseal()
+    test = dataset.sealed_test()
     assert test.relevance.calibration == relevance
     assert test.triplets is None
 
@@ -272,7 +272,7 @@ def test_scored_pairs_give_similarity_retrieval_and_relevance(tmp_path):
     assert list(retrieval.queries.values()) == ["a cat"]
     assert list(retrieval.documents.values()) == ["a kitten", "a tiger", "a car"]
     assert retrieval.judgements == {"valid-0": {"valid-document-0": 1, "valid-document-1": 1}}
-    assert dataset.unseal().relevance.calibration == dataset.valid.relevance
+    assert dataset.sealed_test().relevance.calibration == dataset.valid.relevance
 
 
 @pytest.mark.parametrize(

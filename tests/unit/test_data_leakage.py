@@ -8,7 +8,8 @@ import pytest
 
 from embedsweep.core.dataset import Split
 from embedsweep.core.experiment import DataSpec, OnOverlap, SplitRule
-from embedsweep.data import load_dataset
+from embedsweep.core.leakage import LeakKind
+from embedsweep.data import load_dataset, rules
 from tests.unit.data_writing import labelled, labelled_rows, refusal, write_jsonl
 
 DROP = OnOverlap.DROP_FROM_TRAIN
@@ -53,6 +54,55 @@ def test_every_planted_row_is_found_named_and_dropped(tmp_path):
     )
     left = {row.text for row in dataset.train.texts}
     assert left == {row["text"] for n, row in enumerate(train) if n not in planted}
+
+
+def other_labelled(count: int, mark: str) -> list[dict[str, object]]:
+    return labelled_rows(count, mark=mark)
+
+
+def other_pairs(count: int, mark: str) -> list[dict[str, object]]:
+    return [{"anchor": f"{mark} asks {n}", "positive": f"answer {n}"} for n in range(count)]
+
+
+def other_scored(count: int, mark: str) -> list[dict[str, object]]:
+    return [
+        {"sentence1": f"{mark} says {n}", "sentence2": f"{mark} hears {n}", "score": n % 5}
+        for n in range(count)
+    ]
+
+
+PLANTS = [(other_labelled, ("text",)), (other_pairs, ("anchor",))]
+PLANTS.append((other_scored, ("sentence1", "sentence2")))
+
+
+@pytest.mark.parametrize(("rows", "fields"), PLANTS)
+def test_three_in_a_hundred_of_test_in_train_are_all_refused(tmp_path, monkeypatch, rows, fields):
+    chance = random.Random(6)
+    train, test = rows(500, "train"), rows(500, "test")
+    leaked = sorted(chance.sample(range(500), 15))
+    for place in leaked:
+        train.append(
+            {**test[place], **{name: disguise(str(test[place][name]), chance) for name in fields}}
+        )
+    small = spec(tmp_path, train, rows(30, "valid"), test)
+    error = refusal(small)
+    assert error.total == 15
+    assert [fault.line for fault in error.faults] == list(range(501, 516))
+    twins = [f"{small.test}:{place + 1}," for place in leaked]
+    assert all(twin in fault.why for twin, fault in zip(twins, error.faults, strict=True))
+
+    dataset = load_dataset(spec_with(small, on_overlap=DROP))
+    assert dataset.rows[Split.TRAIN] == 500
+    lost = [each for each in dataset.leakage.findings if each.kind is LeakKind.OVERLAP]
+    assert [(each.here.line, each.there.line) for each in lost] == [
+        (place + 1, 501 + number) for number, place in enumerate(leaked)
+    ]
+    assert all((each.here.split, each.there.split) == ("test", "train") for each in lost)
+    assert lost[0].there.text == " / ".join(str(train[500][name]) for name in fields)
+
+    # The control: without the check the leak goes unseen.
+    monkeypatch.setattr(rules, "part_splits", lambda rows, *_: (dict(rows), [], []))
+    assert load_dataset(small).rows[Split.TRAIN] == 515
 
 
 def spec_with(small: DataSpec, **changes) -> DataSpec:

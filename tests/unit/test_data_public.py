@@ -8,11 +8,20 @@ import pytest
 
 from embedsweep.core.dataset import Split
 from embedsweep.core.experiment import DataSpec, OnOverlap, SplitRule
+from embedsweep.core.leakage import Leakage, LeakKind
 from embedsweep.data import load_dataset
 from tests.conftest import public_data
 from tests.unit.data_writing import refusal
 
 DROP = OnOverlap.DROP_FROM_TRAIN
+
+
+def tallies(leakage: Leakage, kind: LeakKind) -> dict[str, tuple[int, int]]:
+    return {
+        f"{tally.split}/{tally.other}": (tally.found, tally.of)
+        for tally in leakage.tallies
+        if tally.kind is kind
+    }
 
 
 def test_cranfield():
@@ -22,13 +31,16 @@ def test_cranfield():
     assert Counter(pair.grade for pair in dataset.train.pairs) == {1: 158, 2: 327, 3: 169, 4: 63}
     for benchmark, grades in (
         (dataset.valid, {1: 40, 2: 81, 3: 33, 4: 20}),
-        (dataset.unseal(), {1: 165, 2: 325, 3: 185, 4: 45}),
+        (dataset.sealed_test(), {1: 165, 2: 325, 3: 185, 4: 45}),
     ):
         assert len(benchmark.retrieval.documents) == 1398
         judged = benchmark.retrieval.judgements.values()
         assert Counter(grade for row in judged for grade in row.values()) == grades
         examples = Counter(benchmark.relevance.relevant.values())
         assert examples == {True: sum(grades.values()), False: sum(grades.values())}
+    shared = tallies(dataset.leakage, LeakKind.SHARED_DOCUMENT)
+    assert shared["test/train"] == (248, 540)
+    assert tallies(dataset.leakage, LeakKind.NEAR_DUPLICATE)["test/train"] == (1, 100)
 
 
 def test_squad_mini():
@@ -36,7 +48,10 @@ def test_squad_mini():
     assert dataset.rows == {Split.TRAIN: 7729, Split.VALID: 500, Split.TEST: 1000}
     assert len(dataset.train.pairs) == 7729
     assert len(dataset.valid.retrieval.documents) == 3648
-    assert len(dataset.unseal().retrieval.queries) == 1000
+    assert len(dataset.sealed_test().retrieval.queries) == 1000
+    assert dataset.leakage.findings == ()
+    shared = tallies(dataset.leakage, LeakKind.SHARED_PAIR)
+    assert shared == {"train/train": (7728, 7729)}
 
 
 def test_banking77_overlap():
@@ -53,6 +68,13 @@ def test_banking77_overlap():
     assert len({row.label for row in dataset.train.texts}) == 77
     shares = dataset.rows[Split.VALID] / (dataset.rows[Split.VALID] + dataset.rows[Split.TRAIN])
     assert shares == pytest.approx(0.15, abs=0.01)
+    assert tallies(dataset.leakage, LeakKind.OVERLAP)["test/train"][0] == 21
+    near = tallies(dataset.leakage, LeakKind.NEAR_DUPLICATE)
+    assert near == {
+        "test/train": (688, 3080),
+        "test/valid": (150, 3080),
+        "valid/train": (291, 1432),
+    }
 
 
 def test_clinc150_overlap():
@@ -72,4 +94,4 @@ def test_stsb_captions():
     dataset = load_dataset(DataSpec("captions", **paths, on_overlap=DROP))
     assert dataset.rows[Split.VALID] == dataset.rows[Split.TEST] == 375
     assert dataset.rows[Split.TRAIN] >= 995
-    assert len(dataset.unseal().similarity.scores) == 375
+    assert len(dataset.sealed_test().similarity.scores) == 375

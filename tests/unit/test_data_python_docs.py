@@ -30,7 +30,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def unsealed(dataset) -> Benchmark:
-    return dataset.unseal()
+    return dataset.sealed_test()
 
 
 def entries(benchmark: Benchmark) -> list[tuple[str, str, str]]:
@@ -66,7 +66,7 @@ def test_another_process_makes_the_same_and_imports_no_module_for_it(dataset, un
         "from embedsweep.data import *; from embedsweep.data.python_docs import read_python_docs;"
         "before = set(sys.modules); read_python_docs(); assert set(sys.modules) == before;"
         "assert 'turtle' not in before; d = load_dataset(DataSpec('docs', builtin=PYTHON_DOCS));"
-        "print(*d.digests.values(), d.valid.fingerprint, d.unseal().fingerprint)"
+        "print(*d.digests.values(), d.valid.fingerprint, d.sealed_test().fingerprint)"
     )
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = {**os.environ, "PYTHONHASHSEED": seed}
@@ -147,6 +147,14 @@ def test_classes_are_libraries_with_enough_in_train(dataset, unsealed):
         assert Counter(task.fit_labels) == counts
         assert set(task.texts) <= set(benchmark.retrieval.queries)
     assert unsealed.relevance.calibration == dataset.valid.relevance
+
+
+def test_the_package_is_the_slice(dataset, unsealed):
+    for benchmark in (dataset.valid, unsealed):
+        labels = benchmark.classification.labels
+        assert {number: benchmark.slices[number] for number in labels} == labels
+        assert set(benchmark.slices) == {*benchmark.retrieval.queries, *benchmark.relevance.pairs}
+    assert len(set(unsealed.slices.values())) > 50
 
 
 def test_sizes_apply_and_leave_test_alone(dataset):

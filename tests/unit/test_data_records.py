@@ -179,7 +179,7 @@ def test_csv_records_of_several_lines_keep_their_line_numbers(tmp_path):
     path = write_lines(tmp_path / "train.csv", lines)
     dataset = load_dataset(DataSpec("s", train=path, split=HALVES))
     texts = [row.text for row in dataset.train.texts]
-    for benchmark in (dataset.valid, dataset.unseal()):
+    for benchmark in (dataset.valid, dataset.sealed_test()):
         texts += benchmark.classification.texts.values()
     assert 'row, with a comma,\nand "two" lines' in texts
 

@@ -96,9 +96,12 @@ def test_the_number_of_relevant_pairs_is_bounded(monkeypatch):
 
 def test_examples_are_grouped_by_query_or_by_its_group():
     whole = task({"q1": "cat", "q2": "bus"}, {"q1": {"cat": 1}, "q2": {"bus": 1}})
-    plain = retrieval_benchmark("small", Split.VALID, whole, {})
+    plain = retrieval_benchmark("small", Split.VALID, whole, {}, {})
+    assert plain.slices == {}
     assert set(plain.groups) == set(plain.relevance.pairs)
     assert Counter(plain.groups.values()) == {"q1": 2, "q2": 2}
-    grouped = retrieval_benchmark("small", Split.VALID, whole, {"q1": "one", "q2": "one"})
+    both = {"q1": "one", "q2": "one"}
+    grouped = retrieval_benchmark("small", Split.VALID, whole, both, {"q1": "this", "q2": "that"})
     assert set(grouped.groups.values()) == {"one"}
-    assert set(grouped.groups) == {*grouped.relevance.pairs, "q1", "q2"}
+    assert set(grouped.groups) == {*grouped.relevance.pairs, "q1", "q2"} == set(grouped.slices)
+    assert Counter(grouped.slices.values()) == {"this": 3, "that": 3}

@@ -117,7 +117,7 @@ def sides(dataset) -> dict[str, set[Split]]:
     found: dict[str, set[Split]] = {}
     for row in dataset.train.texts:
         found.setdefault(row.text, set()).add(Split.TRAIN)
-    for benchmark in (dataset.valid, dataset.unseal()):
+    for benchmark in (dataset.valid, dataset.sealed_test()):
         for text in benchmark.classification.texts.values():
             found.setdefault(text, set()).add(benchmark.split)
     return found
@@ -177,7 +177,7 @@ def test_pairs_that_share_a_side_stay_together(tmp_path, shared):
     dataset = load_dataset(DataSpec("small", train=path, split=RULE))
     trained = {normalise(getattr(pair, shared)) for pair in dataset.train.pairs}
     assert len(dataset.train.pairs) == 2 * len(trained)
-    for benchmark in (dataset.valid, dataset.unseal()):
+    for benchmark in (dataset.valid, dataset.sealed_test()):
         measured = (
             benchmark.retrieval.queries if shared == "anchor" else benchmark.retrieval.documents
         )
@@ -208,7 +208,7 @@ def test_only_the_missing_split_is_split_off(tmp_path):
     assert dataset.rows[Split.TEST] == 10
     assert dataset.sources[Split.VALID] == str(train)
     assert dataset.sources[Split.TEST] == str(test)
-    assert set(dataset.unseal().classification.texts.values()) == {
+    assert set(dataset.sealed_test().classification.texts.values()) == {
         f"test number {n}" for n in range(10)
     }
 

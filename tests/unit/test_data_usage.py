@@ -25,6 +25,7 @@ RULE = SplitRule(0.2, 0.2)
         ({"beir": OTHER, "format": "pairs"}, "format", "nothing beside beir"),
         ({"beir": OTHER, "columns": {"text": "a"}}, "columns", "nothing beside beir"),
         ({"beir": OTHER, "few_shot": 3}, "few_shot", "nothing beside beir"),
+        ({"builtin": "python-docs", "slice_by": "a"}, "slice_by", "nothing beside builtin"),
         (
             {"builtin": "python-docs", "split": SplitRule(0.2, 0.2, group_by="module")},
             "split.group_by",

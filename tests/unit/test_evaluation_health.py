@@ -126,7 +126,7 @@ def test_control_without_the_check_a_degenerate_model_gets_a_score():
 
 def test_control_without_the_check_not_a_number_gets_a_rank():
     ranked = rank_row(np.array([np.nan, 0.1, np.nan], np.float32), {0: 1})
-    assert ranked.ranks.size == 1
+    assert ranked.above.size == 1
 
 
 def test_texts_that_a_tokenizer_cannot_tell_apart_may_share_a_vector():

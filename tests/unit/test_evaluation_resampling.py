@@ -13,7 +13,10 @@ from scipy.stats import bootstrap, permutation_test
 from embedsweep.evaluation.resampling import (
     BATCH_BYTES,
     EXACT_UNITS,
+    FINENESS,
+    RESAMPLES,
     bca_interval,
+    resamples_for,
     sign_flip_p_value,
     smallest_detectable,
     standard_error,
@@ -90,6 +93,22 @@ def test_a_p_value_is_never_zero():
     sums = np.full(200, 0.5)
     assert sign_flip_p_value(sums) == 1 / 10_001
     assert sign_flip_p_value(sums, resamples=99) == 1 / 100
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.05, 0.05 / 2**5, 1e-4, 0.3 / 7])
+def test_the_least_p_value_is_far_below_the_level(alpha):
+    patterns = resamples_for(alpha)
+    assert patterns >= RESAMPLES
+    assert 1 / (patterns + 1) < alpha / FINENESS
+
+
+@pytest.mark.parametrize("units", [0, 1, 7, 8, 9, 15, 16])
+def test_every_pattern_is_counted_once(units):
+    """Against all signs, one by one: units come in sets of eight, the last one not full."""
+    sums = np.random.default_rng(units).normal(0.1, 0.2, units)
+    signs = np.array(list(product((1, -1), repeat=units)))
+    expected = ((signs * sums).sum(axis=1) >= sums.sum() - 1e-12).mean()
+    assert sign_flip_p_value(sums) == expected
 
 
 def false_positive_rate(rounds, draw, level=0.05):

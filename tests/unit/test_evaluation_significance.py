@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf, nan
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from embedsweep.core.errors import DataError, UsageError
 from embedsweep.core.promotion import PromotionPolicy, Verdict
 from embedsweep.core.report import Measure, Report
 from embedsweep.evaluation import compare
+from embedsweep.evaluation.resampling import FINENESS, resamples_for
 
 NDCG = Measure("ndcg", 10)
 MACRO_F1 = Measure("macro_f1")
@@ -62,15 +63,15 @@ def test_a_model_is_not_better_than_itself():
     assert found.gain == 0.0
     assert found.interval == (0.0, 0.0)
     assert (found.wins, found.ties, found.losses) == (0, 50, 0)
-    assert PromotionPolicy().decide(found)[0] is Verdict.INCONCLUSIVE
+    assert PromotionPolicy().decide(found, alpha=0.05)[0] is Verdict.INCONCLUSIVE
 
 
 def test_a_clear_gain_is_promoted_and_a_clear_loss_is_not():
     better, worse = drawn(200, 0.1)
     policy = PromotionPolicy()
-    assert policy.decide(compare(better, worse, NDCG))[0] is Verdict.PROMOTED
+    assert policy.decide(compare(better, worse, NDCG), alpha=0.05)[0] is Verdict.PROMOTED
     back = compare(worse, better, NDCG)
-    assert policy.decide(back)[0] is Verdict.INCONCLUSIVE
+    assert policy.decide(back, alpha=0.05)[0] is Verdict.INCONCLUSIVE
     assert back.p_value > 0.99
 
 
@@ -109,6 +110,32 @@ def test_equal_groups_widen_the_interval():
     assert width[1] == pytest.approx(width[0] * np.sqrt(5), rel=0.15)
     assert grouped.smallest_detectable > 2 * alone.smallest_detectable
     assert grouped.p_value > alone.p_value
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.025, 0.05 / 2**5, 0.05 / 2**10])
+def test_a_small_level_asks_for_a_larger_gain_and_a_finer_p_value(alpha):
+    candidate, rival = drawn(60, 0.3)
+    found = compare(candidate, rival, NDCG, alpha=alpha)
+    differences = [
+        candidate.scores[NDCG][each] - rival.scores[NDCG][each] for each in rival.scores[NDCG]
+    ]
+    error = np.std(differences, ddof=1) / np.sqrt(60)
+    quantile = NormalDist().inv_cdf
+    assert found.smallest_detectable == pytest.approx((quantile(1 - alpha) + quantile(0.8)) * error)
+    # Every query gains, so that no other pattern reaches the observed one.
+    assert found.p_value == pytest.approx(1 / (resamples_for(alpha) + 1))
+    assert found.p_value <= alpha / FINENESS
+    assert found.interval == compare(candidate, rival, NDCG).interval
+
+
+def test_without_a_level_it_is_one_minus_the_confidence():
+    candidate, rival = drawn(60, 0.02)
+    assert compare(candidate, rival, NDCG) == compare(candidate, rival, NDCG, alpha=1 - 0.95)
+
+
+def test_control_the_usual_number_of_patterns_cannot_show_so_small_a_p_value():
+    candidate, rival = drawn(60, 0.3)
+    assert compare(candidate, rival, NDCG).p_value > 0.05 / 2**10
 
 
 def test_a_measure_without_scores_cannot_be_compared():

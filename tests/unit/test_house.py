@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,10 +78,17 @@ def test_lightness_can_be_lost() -> None:
     assert "optuna" in loaded
 
 
-def test_the_test_split_is_opened_by_promotion_alone() -> None:
+@pytest.mark.parametrize(
+    ("opens", "place"),
+    [
+        (r"\.unseal\(", "src/embedsweep/workflows/promote.py"),
+        (r"\.sealed_test\b", "src/embedsweep/core/dataset.py"),
+    ],
+)
+def test_the_test_split_is_opened_by_promotion_alone(opens: str, place: str) -> None:
     callers = [
         path.relative_to(ROOT).as_posix()
         for path in SOURCES
-        if "unseal()" in path.read_text(encoding="utf-8").replace("def unseal(", "")
+        if re.search(opens, path.read_text(encoding="utf-8"))
     ]
-    assert callers == ["src/embedsweep/workflows/promote.py"]
+    assert callers == [place]

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from embedsweep.cli import arguments
-from embedsweep.core.errors import UserError
+from embedsweep.core.errors import SHOWN_FAULTS, UsageError, UserError
+from embedsweep.core.leakage import Leakage
 
-add_arguments = arguments.add_experiment
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_experiment(parser)
+    parser.add_argument(
+        "--findings",
+        metavar="FILE",
+        type=Path,
+        help="write all that the splits share to this file, a .csv or a .json",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.findings is not None:
+        _check_ending(options.findings)
+
     from embedsweep import wiring
     from embedsweep.cli.output import note, print_json, print_table
 
     try:
         experiment, dataset = wiring.load(options.experiment)
+        if options.findings is not None:
+            _write(options.findings, dataset.leakage)
         wiring.preflight(experiment, dataset, options.stores)
     except UserError as error:
         if not options.json:
@@ -33,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
                 "formats": [dataset.format],
                 "digests": {split.value: digest for split, digest in dataset.digests.items()},
                 "forms": sorted(form.value for form in dataset.train.forms),
+                "leakage": dataset.leakage.as_dict(SHOWN_FAULTS),
                 "truncated_share": {
                     name: share
                     for name, (share, _) in wiring.truncation(experiment, dataset).items()
@@ -46,3 +62,18 @@ def run(options: argparse.Namespace) -> int:
     print(f"{experiment.name}: sound; {dataset.format} data, objective {experiment.objective}")
     print_table(("rows", "split"), [(str(count), split) for split, count in rows.items()])
     return 0
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix.lower() not in (".csv", ".json"):
+        why = f"found {path.name}, expected a name that ends in .csv or .json"
+        raise UsageError("--findings", "the command line", why, "give --findings findings.csv")
+
+
+def _write(path: Path, leakage: Leakage) -> None:
+    text = leakage.as_csv() if path.suffix.lower() == ".csv" else leakage.as_json()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        why = f"it cannot be written: {error.strerror}"
+        raise UsageError("--findings", str(path), why, "give a file in a folder of yours") from None

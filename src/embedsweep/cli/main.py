@@ -20,6 +20,7 @@ from embedsweep.cli import (
     embed,
     evaluate,
     export,
+    gc,
     history,
     jobs,
     promote,
@@ -47,7 +48,7 @@ SECRET_OPTIONS = ("key", "keys", "token", "password", "secret")
 """How options end that would hold a secret; none of ours does."""
 VERBS = (
     check, sweep, compare, promote, rollback, history, serve, jobs, embed, evaluate, export,
-    schema, doctor, ui,
+    gc, schema, doctor, ui,
 )  # fmt: skip
 
 

@@ -14,12 +14,14 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep import wiring
     from embedsweep.cli.output import decision_as_dict, print_decision, print_json
     from embedsweep.cli.progress import progress
+    from embedsweep.cli.publication import publish
     from embedsweep.core.promotion import Verdict
     from embedsweep.workflows.promote import promote
 
     experiment, dataset = wiring.load(options.experiment)
     with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
         promotion = promote(experiment, dataset, services)
+        publish(experiment, dataset, services, shown.say)
     if options.json:
         print_json(decision_as_dict(promotion.decision))
     else:

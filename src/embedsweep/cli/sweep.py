@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
         print_leaderboard,
     )
     from embedsweep.cli.progress import progress
+    from embedsweep.cli.publication import publish
+    from embedsweep.core.errors import UserError
     from embedsweep.workflows.compare import leaderboard
     from embedsweep.workflows.promote import promote
     from embedsweep.workflows.sweep import SweepOptions, run_sweep
@@ -60,7 +62,13 @@ def run(options: argparse.Namespace) -> int:
         promotion = None
         if not options.no_promote and board.best is not None:
             shown.say("promotion: candidate and champion on the test split")
-            promotion = promote(experiment, dataset, services)
+            try:
+                promotion = promote(experiment, dataset, services)
+            except UserError:
+                # What the sweep found stands, whatever keeps it from being judged.
+                publish(experiment, dataset, services, shown.say, board)
+                raise
+        publish(experiment, dataset, services, shown.say, board)
     if options.json:
         document = board.as_dict()
         document["promotion"] = decision_as_dict(promotion.decision) if promotion else None

@@ -86,6 +86,8 @@ class DataSection(Section):
     """Training rows (for BEIR: queries) kept."""
     max_valid: Count | None = None
     """Validation rows (for BEIR: queries) kept."""
+    slice_by: FieldName | None = None
+    """Dotted path of the field by which results are told apart; else the label."""
     split: SplitSection | None = Field(default=None, validate_default=True)
     """How to split; needed where a file is missing."""
 
@@ -101,6 +103,14 @@ class DataSection(Section):
             fix = "keep one" if given else "add train: FILE, beir: FOLDER or builtin: python-docs"
             raise refused(f"{seen} given, expected one", fix, instead=tuple(sources))
         return train
+
+    @field_validator("slice_by")
+    @classmethod
+    def _not_of_builtin(cls, value: str | None, info: ValidationInfo[Reading]) -> str | None:
+        if value is not None and info.data.get("builtin") is not None:
+            why = "builtin has no fields; its results are told apart by package"
+            raise refused(why, "remove the key")
+        return value
 
     @field_validator("valid", "test", "format", "columns")
     @classmethod

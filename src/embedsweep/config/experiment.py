@@ -18,6 +18,7 @@ from embedsweep.config.translation import faults_of
 from embedsweep.core.bill import Price
 from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import Budget, DataSpec, Experiment, SplitRule
+from embedsweep.core.finalists import FinalistPlan
 from embedsweep.core.promotion import PromotionPolicy
 from embedsweep.core.space import Arm, SearchSpace
 
@@ -54,6 +55,7 @@ def experiment_schema() -> dict[str, Any]:
 
 
 def _experiment(file: ExperimentFile, document: Document) -> Experiment:
+    finalists = file.search.finalists
     return Experiment(
         name=file.name,
         path=document.path,
@@ -66,7 +68,8 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
         pruner=file.search.pruner,
         budget=Budget(**file.budget.model_dump()),
         model=file.promotion.model or file.name,
-        policy=PromotionPolicy(file.promotion.confidence, file.promotion.min_gain, file.guards),
+        policy=PromotionPolicy(guards=file.guards, **file.promotion.model_dump(exclude={"model"})),
+        finalists=FinalistPlan(**finalists.model_dump()) if finalists else None,
         prices={name: Price(**price.model_dump()) for name, price in file.prices.items()},
         key_variables={
             arm.provider_name: arm.key_variable
@@ -92,6 +95,7 @@ def _data(section: DataSection) -> DataSpec:
         few_shot=section.few_shot,
         max_train=section.max_train,
         max_valid=section.max_valid,
+        slice_by=section.slice_by,
     )
 
 

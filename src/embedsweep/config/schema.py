@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from embedsweep.config.arms import AnyArm
 from embedsweep.config.data_section import DataSection
@@ -12,6 +12,16 @@ from embedsweep.config.fields import FieldName, GuardedMeasure, Name, Objective,
 from embedsweep.config.knobs import REAL, WHOLE, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.experiment import PrunerKind, Sampler
+from embedsweep.core.looks import Spending
+
+
+class FinalistsSection(Section):
+    """The best trials are trained again, so that luck in one seed wins nothing."""
+
+    top: Annotated[int, Field(ge=1, le=100), WHOLE] = 3
+    """How many of them."""
+    seeds: Annotated[int, Field(ge=1, le=100), WHOLE] = 3
+    """On how many further seeds each."""
 
 
 class SearchSection(Section):
@@ -27,6 +37,8 @@ class SearchSection(Section):
     """Fixes the sampler and every training."""
     arms: Annotated[list[AnyArm], Field(min_length=1)]
     """Ways to make models."""
+    finalists: FinalistsSection | None = None
+    """The best trials are trained again on further seeds and ranked by their mean."""
 
     @field_validator("sampler")
     @classmethod
@@ -55,6 +67,11 @@ class PriceSection(Section):
     """For tokens trained on, each epoch anew."""
 
 
+MOST_LOOKS = {Spending.HALVING: 10, Spending.EVEN: 20}
+"""Halving ten times leaves a thousandth of the rate. Even looks hold what they promise as long as
+nobody builds candidates from the gains told, which pays more the more looks there are."""
+
+
 class PromotionSection(Section):
     """What evidence it takes to move the champion."""
 
@@ -63,7 +80,26 @@ class PromotionSection(Section):
     min_gain: Annotated[float, Field(ge=0, lt=1), REAL] = 0.0
     """The gain's interval must lie above this."""
     confidence: Annotated[float, Field(gt=0.5, lt=1), REAL] = 0.95
-    """1 minus the false promotion rate accepted."""
+    """1 minus the false promotion rate accepted on one test split, over all looks at it."""
+    looks: Annotated[int, Field(ge=1, le=MOST_LOOKS[Spending.EVEN]), WHOLE] = 5
+    """How many candidates one test split may judge."""
+    spending: Spending = Spending.HALVING
+    """How the false promotion rate is parted among the looks."""
+    slice_loss: Annotated[float, Field(ge=-1, le=0), REAL] | None = None
+    """The most any slice may lose, as a negative number or 0, beyond what chance explains."""
+    max_latency: Annotated[float, Field(gt=0), REAL] | None = None
+    """The longest a query may take, as a multiple of the champion's time."""
+    any_dimension: StrictBool = False
+    """Whether the vectors may have another length than the champion's."""
+
+    @field_validator("spending")
+    @classmethod
+    def _level_left(cls, spending: Spending, info: ValidationInfo[Reading]) -> Spending:
+        looks, most = info.data.get("looks", 1), MOST_LOOKS[spending]
+        if looks > most:
+            why = f"halving leaves too little for {looks} looks, expected at most {most}"
+            raise refused(why, f"write 'spending: even', or at most {most} looks")
+        return spending
 
 
 GuardBound = Annotated[float, Field(ge=-1, le=0), REAL]

@@ -18,6 +18,7 @@ from embedsweep.config.refusal import nearest, shown
 from embedsweep.config.schema import (
     BudgetSection,
     ExperimentFile,
+    FinalistsSection,
     PriceSection,
     PromotionSection,
     SearchSection,
@@ -68,6 +69,7 @@ SECTIONS: dict[FieldPath, type[Section]] = {
     ("data", "split"): SplitSection,
     ("data", "columns"): Columns,
     ("search",): SearchSection,
+    ("search", "finalists"): FinalistsSection,
     ("budget",): BudgetSection,
     ("prices", "*"): PriceSection,
     ("promotion",): PromotionSection,

@@ -7,7 +7,10 @@ from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from embedsweep.core.errors import Refusal
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.leakage import Leakage
+from embedsweep.core.looks import Look
 from embedsweep.core.recipe import DataForm, FileForm, HostedRecipe, Loss, TunedRecipe
 
 
@@ -224,6 +227,8 @@ class Benchmark:
         split: ``valid`` or ``test``.
         retrieval, classification, relevance, triplets, similarity: The tasks this data gives.
         groups: Group by query or example id, where the data has groups.
+        slices: Slice by query or example id, such as a topic, where the data has slices; what is
+            told of a model is told of every slice too.
     """
 
     name: str
@@ -234,10 +239,12 @@ class Benchmark:
     triplets: TripletTask | None = None
     similarity: SimilarityTask | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    slices: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(asdict(self))
+        """Of all but the slices: they part what is told, not what is measured."""
+        return fingerprint({name: v for name, v in asdict(self).items() if name != "slices"})
 
     def every_text(self) -> Iterator[str]:
         """The texts of its tasks, repeats and all; those of training are not among them."""
@@ -262,10 +269,13 @@ class Dataset:
         train: What backends train on.
         valid: What the sweep measures on.
         sealed_test: Makes the test benchmark. Only promotion may call it, through `unseal`.
+        test_sketch: Of the test split's examples, by `core.looks.sketch_of`; tells a new test set
+            from one that was only touched.
         rows: Rows per split: texts, pairs or queries, as the format has them.
         digests: SHA-256 of each split's content.
         sources: Where each split came from: a path, or ``builtin:python-docs``.
         warnings: What a reader of the results should know, such as dropped rows.
+        find_leakage: Looks for what the splits share; `leakage` keeps what it finds.
     """
 
     name: str
@@ -277,10 +287,29 @@ class Dataset:
     digests: Mapping[Split, str]
     sources: Mapping[Split, str]
     warnings: tuple[str, ...] = ()
+    test_sketch: tuple[str, ...] = ()
+    find_leakage: Callable[[], Leakage] = Leakage
 
-    def unseal(self) -> Benchmark:
-        """The test benchmark. Called by promotion alone: each look at it costs evidence."""
+    def unseal(self, look: Look) -> Benchmark:
+        """The test benchmark, for whoever has a look at it on record. Promotion alone does.
+
+        Raises:
+            Refusal: The look is at another test split.
+        """
+        digest = self.digests[Split.TEST]
+        if look.benchmark != digest:
+            raise Refusal(
+                "test split",
+                self.name,
+                f"the look on record is at {look.benchmark[:12]}…, the split is {digest[:12]}…",
+                "promote again, without changing the data meanwhile",
+            )
         return self.sealed_test()
+
+    @cached_property
+    def leakage(self) -> Leakage:
+        """What the splits share, by texts and places. Takes seconds, so only those pay who ask."""
+        return self.find_leakage()
 
     @cached_property
     def fingerprint(self) -> str:

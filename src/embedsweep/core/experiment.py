@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from embedsweep.core.bill import Price
+from embedsweep.core.finalists import FinalistPlan
 from embedsweep.core.promotion import PromotionPolicy
 from embedsweep.core.report import Measure
 from embedsweep.core.space import SearchSpace
@@ -72,6 +73,9 @@ class DataSpec:
         few_shot: Training rows kept of each label; None for all.
         max_train, max_valid: Rows (for BEIR: queries) kept, drawn with the split's seed; None
             for all. The test split is never cut.
+        slice_by: Dotted path of the field by which results are told apart, such as
+            ``metadata.topic``; None for the label, where there are labels. Rows that are only
+            trained on need no such field.
     """
 
     name: str
@@ -87,6 +91,7 @@ class DataSpec:
     few_shot: int | None = None
     max_train: int | None = None
     max_valid: int | None = None
+    slice_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Experiment:
         prices: By the provider's name of a model; a model without a price costs nothing.
         key_variables: By provider, the environment variable that holds its key, where the
             experiment names one.
+        finalists: Which trials are trained again on further seeds; None for none.
         model: Name in the registry.
         policy: What evidence promotion takes.
     """
@@ -139,3 +145,4 @@ class Experiment:
     policy: PromotionPolicy = field(default_factory=PromotionPolicy)
     prices: Mapping[str, Price] = field(default_factory=dict)
     key_variables: Mapping[str, str] = field(default_factory=dict)
+    finalists: FinalistPlan | None = None

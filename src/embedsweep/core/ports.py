@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embedsweep.core.bill import Bill
 from embedsweep.core.dataset import Dataset, TextRole, TrainingSet
+from embedsweep.core.looks import Look, LookRequest
 from embedsweep.core.promotion import Decision
 from embedsweep.core.recipe import Base, Recipe, TunedRecipe
 from embedsweep.core.report import Report
@@ -183,6 +184,7 @@ class TrialEnd:
         facts: Further params to record.
         reused: The equal trial whose result this is, when nothing was run.
         bill: What providers billed for it; None where none was asked.
+        companions: Texts to keep beside the model, by file name.
     """
 
     outcome: Outcome
@@ -193,6 +195,7 @@ class TrialEnd:
     facts: Mapping[str, str] = field(default_factory=dict)
     reused: Trial | None = None
     bill: Bill | None = None
+    companions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Ledger(Protocol):
@@ -241,15 +244,37 @@ class Ledger(Protocol):
         ...
 
     def trials(self, sweep: OpenSweep) -> list[Trial]:
-        """The sweep's ended trials, baselines first, then by number; interrupted ones left out."""
+        """The sweep's ended trials, by role and number; interrupted ones left out."""
         ...
 
     def find(self, name: str, fingerprint: str) -> Trial | None:
-        """A completed trial of an experiment, from any of its sweeps, by its fingerprint."""
+        """A completed trial of an experiment, from any of its sweeps, by its fingerprint.
+
+        One whose model is gone is not found: who wants its model must make it again.
+        """
         ...
 
     def report(self, run_id: str) -> Report:
         """The final validation report of a completed trial."""
+        ...
+
+    def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """How metrics of a trial went: (step, value) in order of step, the last value of each.
+
+        A metric that the trial never recorded is left out. A reused trial went as its origin did.
+        """
+        ...
+
+    def attach(self, sweep: OpenSweep, name: str, text: str) -> str:
+        """Keep a text as a file of the sweep's parent run, in place of what stood there.
+
+        Returns where people find it: a path on this machine, or the run that has it.
+
+        Args:
+            sweep: The sweep.
+            name: Such as ``report.html``; what cannot be UTF-8 in ``text`` is kept as ``?``.
+            text: The file's content.
+        """
         ...
 
     def record_promotion(
@@ -311,12 +336,35 @@ class Registry(Protocol):
         """Point the alias ``challenger`` at the version."""
         ...
 
+    def look(self, request: LookRequest) -> Look:
+        """Record that a test split is about to be opened for a candidate, and what that spends.
+
+        `next_look` decides, with the looks of the whole registry before it and nobody else
+        recording one meanwhile. An undecided look of the same candidate is given again.
+
+        Raises:
+            Refusal: The test split can judge no further candidate; nothing is recorded.
+        """
+        ...
+
     def record(self, decision: Decision) -> None:
-        """Append to the model's history. Nothing in it is ever changed or removed."""
+        """Append to the model's record. Nothing in it is ever changed or removed."""
         ...
 
     def history(self, name: str) -> list[Decision]:
-        """Every decision on the model, oldest first; empty for a name not known."""
+        """Every decision on the model, oldest first; empty for a name not known.
+
+        Raises:
+            DataError: The record was tampered with.
+        """
+        ...
+
+    def looks(self, name: str) -> list[Look]:
+        """Every look recorded under the model's name, oldest first; errors as of `history`."""
+        ...
+
+    def describe(self, version: Version, text: str) -> None:
+        """Write what people read beside a version, as Markdown, in place of what stood there."""
         ...
 
     def names(self) -> list[str]:

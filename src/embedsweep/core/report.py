@@ -78,6 +78,7 @@ class Report:
         scores: Score by query or example id, for every measure that has scores; the mean of a
             measure's scores is its value in `means`.
         groups: Group by query or example id, where the data has groups.
+        slices: Slice by query or example id, where the data has slices.
         per_class: Precision, recall, f1 and support by class, from the logistic-regression probe.
         facts: Numbers about the measuring itself: ``dimension``, ``texts``, ``embed_seconds``,
             ``tie_rate`` (share of queries whose top ranks hold a tie).
@@ -88,6 +89,7 @@ class Report:
     means: Mapping[Measure, float]
     scores: Mapping[Measure, Mapping[str, float]]
     groups: Mapping[str, str] = field(default_factory=dict)
+    slices: Mapping[str, str] = field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
 
@@ -102,6 +104,7 @@ class Report:
             "means": {str(measure): value for measure, value in self.means.items()},
             "scores": {str(measure): dict(scores) for measure, scores in self.scores.items()},
             "groups": dict(self.groups),
+            "slices": dict(self.slices),
             "per_class": {label: dict(row) for label, row in self.per_class.items()},
             "facts": dict(self.facts),
         }
@@ -114,6 +117,7 @@ class Report:
             means={Measure.parse(name): value for name, value in values["means"].items()},
             scores={Measure.parse(name): scores for name, scores in values["scores"].items()},
             groups=values["groups"],
+            slices=values.get("slices", {}),
             per_class=values["per_class"],
             facts=values["facts"],
         )

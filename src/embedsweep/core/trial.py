@@ -12,10 +12,15 @@ from embedsweep.core.report import Measure
 
 
 class Role(StrEnum):
-    """Whether the sweep drew the recipe or put it there to be beaten."""
+    """Why a recipe was tried: to be beaten, as the sweep drew it, or a good one on another seed."""
 
     BASELINE = "baseline"
     TRIAL = "trial"
+    FINALIST = "finalist"
+
+
+ROLES = tuple(Role)
+"""In the order in which a sweep comes to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,8 @@ class Trial:
     """The record of one trial.
 
     Attributes:
-        number: Counts from 0 within the sweep, baselines and trials apart.
-        role: Baseline or trial.
+        number: Counts from 0 within the sweep and the role.
+        role: Baseline, trial or finalist.
         arm: Name of the arm it was drawn from; ``baseline`` for baselines.
         recipe: How the model was made.
         fingerprint: Identity of recipe, training data and base weights; equal means equal result.

@@ -16,7 +16,7 @@ from embedsweep.data.fields import Field, Kind, read_fields
 from embedsweep.data.files import TextFile
 from embedsweep.data.records import Record, read_records
 from embedsweep.data.retrieval import retrieval_benchmark
-from embedsweep.data.rows import Draft, Row, SplitRows, ties_of
+from embedsweep.data.rows import Draft, Row, SplitRows, Texts, ties_of
 from embedsweep.data.text import counted, normalise, shorten
 from embedsweep.data.usage import split_faults
 
@@ -29,6 +29,7 @@ _QRELS = {
 _ID = Field("_id", Kind.NAME)
 _DOCUMENT = (_ID, Field("title", Kind.OPTIONAL_TEXT), Field("text", Kind.OPTIONAL_TEXT))
 _QUERY = (_ID, Field("text", Kind.TEXT))
+_OF_THE_USER = (Field("group", Kind.NAME), Field("slice", Kind.OPTIONAL_NAME))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Judged:
     def __init__(self, documents: Mapping[str, str]) -> None:
         self._documents = documents
 
+    def roles(self, value: JudgedQuery) -> Texts:
+        relevant = (self._documents[document] for document, grade in value.grades if grade > 0)
+        return Texts((value.text,), tuple(relevant))
+
     def training(self, values: Sequence[JudgedQuery]) -> TrainingSet:
         return TrainingSet(
             pairs=tuple(
@@ -61,7 +66,12 @@ class Judged:
         )
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[JudgedQuery], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[JudgedQuery],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
         retrieval = RetrievalTask(
             queries={query.id: query.text for query in values},
@@ -69,7 +79,8 @@ class Judged:
             judgements={query.id: dict(query.grades) for query in values},
         )
         groups = {query.id: query.group for query in values if query.group is not None}
-        return retrieval_benchmark(name, split, retrieval, groups)
+        named = dict(zip(retrieval.queries, slices, strict=bool(slices)))
+        return retrieval_benchmark(name, split, retrieval, groups, named)
 
     def check(self, rows: SplitRows[JudgedQuery], faults: FaultLog) -> None:
         """Reading a folder checks all there is to check."""
@@ -77,14 +88,18 @@ class Judged:
 
 @dataclass(slots=True)
 class _Texts:
-    """A file of texts: text, line and group by id; only the line where the text was faulty."""
+    """A file of texts: what it says of each by id; only the line where the text was faulty."""
 
+    name: str
     texts: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    slices: dict[str, str] = field(default_factory=dict)
 
 
-def read_beir(folder: Path, rule: SplitRule | None, faults: FaultLog) -> Draft[JudgedQuery]:
+def read_beir(
+    folder: Path, rule: SplitRule | None, slice_by: str | None, faults: FaultLog
+) -> Draft[JudgedQuery]:
     """The data set of a BEIR folder; a missing qrels file is split off train by query.
 
     Raises:
@@ -101,12 +116,13 @@ def read_beir(folder: Path, rule: SplitRule | None, faults: FaultLog) -> Draft[J
     qrels.setdefault(Split.TRAIN, TextFile(folder / "qrels" / "train.tsv"))
     corpus, queries = TextFile(folder / "corpus.jsonl"), TextFile(folder / "queries.jsonl")
     documents = _read_documents(corpus, faults)
-    asked = _read_queries(queries, rule.group_by if rule else None, faults)
-    rows = {
-        split: _read_rows(qrels[split], asked, documents, faults)
-        for split in Split
-        if split in qrels
-    }
+    columns = {"group": rule.group_by if rule else None, "slice": slice_by}
+    asked = _read_queries(queries, {k: path for k, path in columns.items() if path}, faults)
+    rows = {}
+    for split in (each for each in Split if each in qrels):
+        rows[split] = _read_rows(qrels[split], asked, documents, faults)
+        if slice_by and (split is not Split.TRAIN or len(qrels) < len(Split)):
+            _check_slices(rows[split], asked, slice_by, faults)
     faults.raise_if_any()
     judged = {row.value.id for part in rows.values() for row in part}
     unused = len(asked.texts.keys() - judged)
@@ -129,7 +145,7 @@ def _qrels_paths(folder: Path) -> Iterator[tuple[Split, Path]]:
 
 
 def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
-    found = _Texts()
+    found = _Texts(file.name)
     for record in read_records(file, faults):
         values = read_fields(record, _DOCUMENT, {}, file.name, faults)
         if values is None:
@@ -147,18 +163,19 @@ def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
     return found
 
 
-def _read_queries(file: TextFile, group_by: str | None, faults: FaultLog) -> _Texts:
-    found = _Texts()
-    columns = {"group": group_by} if group_by else {}
-    fields = (*_QUERY, Field("group", Kind.NAME)) if group_by else _QUERY
+def _read_queries(file: TextFile, columns: Mapping[str, str], faults: FaultLog) -> _Texts:
+    found = _Texts(file.name)
+    fields = (*_QUERY, *(each for each in _OF_THE_USER if each.name in columns))
     for record in read_records(file, faults):
         values = read_fields(record, fields, columns, file.name, faults)
         if values is None:
             _note_line(found, record)
             continue
         _note(found, values["_id"], values["text"], record.line, file, faults)
-        if group_by:
+        if "group" in columns:
             found.groups[values["_id"]] = values["group"]
+        if values.get("slice"):
+            found.slices[values["_id"]] = values["slice"]
     return found
 
 
@@ -212,7 +229,21 @@ def _row(
     text, group = queries.texts[query], queries.groups.get(query)
     key = normalise(text)
     value = JudgedQuery(query, text, tuple(judged.items()), group)
-    return Row(value, key, ties_of([key], group), file.name, line, group=group)
+    ties = ties_of([key], group)
+    named = queries.slices.get(query)
+    return Row(value, key, ties, file.name, line, group=group, slice=named)
+
+
+def _check_slices(
+    rows: Sequence[Row[JudgedQuery]], queries: _Texts, slice_by: str, faults: FaultLog
+) -> None:
+    """Queries that are only trained on need no slice, so reading alone cannot tell."""
+    for row in rows:
+        if row.slice is None:
+            why = f"query {shorten(row.value.id)} is measured on and has no slice"
+            fix = "add the key, or take 'slice_by' out"
+            line = queries.lines[row.value.id]
+            faults.add(f"missing key {slice_by!r}", queries.name, why, fix, line)
 
 
 def _check_ids(

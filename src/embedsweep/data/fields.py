@@ -23,18 +23,19 @@ class Kind(Enum):
 
     TEXT is text with more than blanks in it; OPTIONAL_TEXT may be empty or missing; TEXTS is a
     text or a list of texts and may be missing; NAME is a text or a whole number, read as text and
-    trimmed; NUMBER is finite.
+    trimmed; OPTIONAL_NAME is such a one and may be missing; NUMBER is finite.
     """
 
     TEXT = auto()
     OPTIONAL_TEXT = auto()
     TEXTS = auto()
     NAME = auto()
+    OPTIONAL_NAME = auto()
     NUMBER = auto()
 
     @property
     def required(self) -> bool:
-        return self not in (Kind.OPTIONAL_TEXT, Kind.TEXTS)
+        return self not in (Kind.OPTIONAL_TEXT, Kind.TEXTS, Kind.OPTIONAL_NAME)
 
 
 _EXPECTED = {
@@ -42,6 +43,7 @@ _EXPECTED = {
     Kind.OPTIONAL_TEXT: "text",
     Kind.TEXTS: "text or a list of texts",
     Kind.NAME: "text or a whole number",
+    Kind.OPTIONAL_NAME: "text or a whole number",
     Kind.NUMBER: "a finite number",
 }
 
@@ -84,7 +86,7 @@ def read_fields(
 ) -> dict[str, Any] | None:
     """The record's values by field name, or None after logging everything wrong with it.
 
-    A missing optional text reads as ``""``, missing texts as ``()``.
+    A missing optional text or name reads as ``""``, missing texts as ``()``.
     """
     values: dict[str, Any] = {}
     before = faults.total
@@ -188,5 +190,6 @@ _READERS = {
     Kind.OPTIONAL_TEXT: _optional_text,
     Kind.TEXTS: _texts,
     Kind.NAME: _name,
+    Kind.OPTIONAL_NAME: _name,
     Kind.NUMBER: _number,
 }

@@ -18,6 +18,9 @@ from embedsweep.data.scored import Scored
 from embedsweep.data.text import shorten
 
 GROUP = "group"
+SLICE = "slice"
+_OF_THE_USER = frozenset({GROUP, SLICE})
+"""Fields that no format names and the user may."""
 
 
 class FileFormat(Form[T], Protocol[T]):
@@ -54,28 +57,37 @@ class _Reader:
         self._columns = dict(spec.columns)
         self._faults = faults
         self._group_by = spec.split.group_by if spec.split else None
+        self._slice_by = spec.slice_by
         if self._group_by:
             self._columns[GROUP] = self._group_by
+        if self._slice_by:
+            self._columns[SLICE] = self._slice_by
 
-    def rows(self, file: TextFile) -> list[Row[Any]]:
+    def rows(self, file: TextFile, *, measured: bool) -> list[Row[Any]]:
+        """The file's rows; slices are read of files that are measured on, in whole or in part."""
+        sliced = measured and self._slice_by is not None
         rows = []
         for record in read_records(file, self._faults):
             self.format = self.format or self._told_from(record, file.name)
             if self.format is None:
                 return []
-            row = self._row(self.format, record, file.name)
+            row = self._row(self.format, record, file.name, sliced=sliced)
             if row is not None:
                 rows.append(row)
         return rows
 
-    def _row(self, form: FileFormat[Any], record: Record, where: str) -> Row[Any] | None:
+    def _row(
+        self, form: FileFormat[Any], record: Record, where: str, *, sliced: bool
+    ) -> Row[Any] | None:
         fields = form.fields
         if self._group_by:
             fields = (*fields, Field(GROUP, Kind.NAME))
+        if sliced:
+            fields = (*fields, Field(SLICE, Kind.NAME))
         values = read_fields(record, fields, self._columns, where, self._faults)
         if values is None:
             return None
-        group = values.pop(GROUP, None)
+        group, name = values.pop(GROUP, None), values.pop(SLICE, None)
         value = form.build(values, group)
         texts = form.texts(value)
         return Row(
@@ -86,6 +98,7 @@ class _Reader:
             line=record.line,
             stratum=form.stratum(value),
             group=group,
+            slice=name,
         )
 
     def _told_from(self, record: Record, where: str) -> FileFormat[Any] | None:
@@ -105,7 +118,7 @@ class _Reader:
         return None
 
     def _share(self, form: FileFormat[Any], record: Record) -> float:
-        if not (set(self._columns) - {GROUP}) <= {field.name for field in form.fields}:
+        if not (set(self._columns) - _OF_THE_USER) <= {field.name for field in form.fields}:
             return 0.0
         needed = [field for field in form.fields if field.kind.required]
         return sum(field.stands_in(record, self._columns) for field in needed) / len(needed)
@@ -121,7 +134,10 @@ def read_files(spec: DataSpec, faults: FaultLog) -> Draft[Any]:
     paths = {Split.TRAIN: spec.train, Split.VALID: spec.valid, Split.TEST: spec.test}
     files = {split: TextFile(path) for split, path in paths.items() if path is not None}
     reader = _Reader(spec, faults)
-    rows = {split: reader.rows(file) for split, file in files.items()}
+    rows = {
+        split: reader.rows(file, measured=split is not Split.TRAIN or len(files) < len(Split))
+        for split, file in files.items()
+    }
     faults.raise_if_any()
     if reader.format is None:
         raise AssertionError("a file without faults has a record, and it gave the format")

@@ -16,7 +16,7 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
-from embedsweep.data.rows import Row, SplitRows
+from embedsweep.data.rows import Row, SplitRows, Texts
 from embedsweep.data.text import counted, draw_order, normalise, shorten
 
 MAX_JUDGEMENTS = 1_000_000
@@ -45,6 +45,9 @@ class Labelled:
     def key(self, texts: tuple[str, ...]) -> str:
         return texts[0]
 
+    def roles(self, value: LabelledText) -> Texts:
+        return Texts((value.text,))
+
     def stratum(self, value: LabelledText) -> str:
         return value.label
 
@@ -52,7 +55,12 @@ class Labelled:
         return TrainingSet(texts=tuple(values))
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[LabelledText], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[LabelledText],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
         rows = {f"{split}-{number}": value for number, value in enumerate(values)}
         texts = {number: value.text for number, value in rows.items()}
@@ -68,6 +76,7 @@ class Labelled:
                 labels=labels,
             ),
             groups={n: value.group for n, value in rows.items() if value.group is not None},
+            slices=dict(zip(rows, slices, strict=bool(slices))),
         )
 
     def check(self, rows: SplitRows[LabelledText], faults: FaultLog) -> None:

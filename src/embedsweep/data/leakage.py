@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 from embedsweep.core.dataset import Split
 from embedsweep.core.experiment import OnOverlap
@@ -11,15 +13,33 @@ from embedsweep.data.rows import Row, SplitRows, T
 from embedsweep.data.text import counted, shorten
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped(Generic[T]):
+    """A row that was dropped, for a row of another split that has its text.
+
+    Attributes:
+        split: Of the dropped row.
+        row: The dropped row.
+        other: The other split.
+        twin: Its first row with the text.
+    """
+
+    split: Split
+    row: Row[T]
+    other: Split
+    twin: Row[T]
+
+
 def part_splits(
     rows: SplitRows[T], on_overlap: OnOverlap, faults: FaultLog
-) -> tuple[dict[Split, list[Row[T]]], list[str]]:
-    """The rows with no `Row.key` in two splits, and a note on what was dropped.
+) -> tuple[dict[Split, list[Row[T]]], list[Dropped[T]], list[str]]:
+    """The rows with no `Row.key` in two splits, what was dropped for it, and notes on that.
 
     With `OnOverlap.ERROR` every overlapping row is logged and kept. Else a row of train goes if
     its key is in valid or test, and a row of valid if its key is in test; test is never touched.
     """
     parted = {split: list(rows[split]) for split in Split}
+    dropped: list[Dropped[T]] = []
     notes: list[str] = []
     for split, others in (
         (Split.VALID, (Split.TEST,)),
@@ -32,6 +52,7 @@ def part_splits(
             if on_overlap is OnOverlap.ERROR:
                 _log(split, other, found, faults)
                 continue
+            dropped += (Dropped(split, row, other, twin) for row, twin in found)
             keys = {row.key for row, _ in found}
             parted[split] = [row for row in parted[split] if row.key not in keys]
             shared = sum(row.key in keys for row in parted[other])
@@ -39,7 +60,7 @@ def part_splits(
                 f"{counted(len(found), 'row')} of {split} dropped: the text is in {other} too "
                 f"({counted(shared, 'row')} of {other})"
             )
-    return parted, notes
+    return parted, dropped, notes
 
 
 def _overlap(rows: Sequence[Row[T]], others: Sequence[Row[T]]) -> list[tuple[Row[T], Row[T]]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from functools import partial
 from typing import Any
 
-from embedsweep.core.dataset import Benchmark, Dataset, Split, TrainingSet
+from embedsweep.core.dataset import Benchmark, Dataset, Split
 from embedsweep.core.experiment import DataSpec
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.looks import sketch_of
 from embedsweep.data.beir import read_beir
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.files import TextFile
+from embedsweep.data.findings import find_leakage
 from embedsweep.data.formats import read_files
 from embedsweep.data.python_docs import DEFAULT_SPLIT, read_python_docs
-from embedsweep.data.rows import Draft, Form
+from embedsweep.data.rows import Draft
 from embedsweep.data.rules import apply_rules
 from embedsweep.data.usage import check_spec
 
@@ -33,18 +35,22 @@ def load_dataset(spec: DataSpec) -> Dataset:
     check_spec(spec)
     draft = _draft(spec)
     rule = spec.split or (DEFAULT_SPLIT if spec.builtin else None)
-    rows, notes = apply_rules(draft, spec, rule)
-    values = {split: [row.value for row in rows[split]] for split in Split}
+    ruled = apply_rules(draft, spec, rule)
+    values = {split: [row.value for row in ruled.rows[split]] for split in Split}
     training = draft.form.training(values[Split.TRAIN])
-    valid = draft.form.benchmark(spec.name, Split.VALID, values[Split.VALID], training)
+    valid, test = (
+        partial(
+            draft.form.benchmark, spec.name, split, values[split], training, ruled.slices[split]
+        )
+        for split in (Split.VALID, Split.TEST)
+    )
+    measured = valid()
     return Dataset(
         name=spec.name,
         format=draft.format,
         train=training,
-        valid=valid,
-        sealed_test=partial(
-            _test_benchmark, spec.name, draft.form, values[Split.TEST], training, valid, draft.files
-        ),
+        valid=measured,
+        sealed_test=partial(_test_benchmark, test, measured, draft.files),
         rows={split: len(values[split]) for split in Split},
         digests={
             Split.TRAIN: training.fingerprint,
@@ -52,7 +58,9 @@ def load_dataset(spec: DataSpec) -> Dataset:
             Split.TEST: _digest(values[Split.TEST], draft.context),
         },
         sources=draft.sources,
-        warnings=(*draft.warnings, *notes),
+        warnings=(*draft.warnings, *ruled.notes),
+        test_sketch=sketch_of(row.key for row in ruled.rows[Split.TEST]),
+        find_leakage=partial(find_leakage, ruled.rows, ruled.dropped, draft.form, training),
     )
 
 
@@ -61,7 +69,7 @@ def _draft(spec: DataSpec) -> Draft[Any]:
     if spec.builtin is not None:
         return read_python_docs()
     if spec.beir is not None:
-        return read_beir(spec.beir, spec.split, faults)
+        return read_beir(spec.beir, spec.split, spec.slice_by, faults)
     return read_files(spec, faults)
 
 
@@ -70,17 +78,12 @@ def _digest(values: Sequence[Any], context: str) -> str:
 
 
 def _test_benchmark(
-    name: str,
-    form: Form[Any],
-    values: Sequence[Any],
-    training: TrainingSet,
-    valid: Benchmark,
-    files: Sequence[TextFile],
+    make: Callable[[], Benchmark], valid: Benchmark, files: Sequence[TextFile]
 ) -> Benchmark:
     """The test benchmark, its relevance threshold to be chosen on the validation pairs."""
     for file in files:
         file.verify()
-    benchmark = form.benchmark(name, Split.TEST, values, training)
+    benchmark = make()
     if benchmark.relevance is None:
         return benchmark
     relevance = replace(benchmark.relevance, calibration=valid.relevance)

@@ -17,7 +17,7 @@ from embedsweep.core.dataset import (
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
 from embedsweep.data.retrieval import Numbering, retrieval_benchmark
-from embedsweep.data.rows import SplitRows
+from embedsweep.data.rows import SplitRows, Texts
 from embedsweep.data.text import normalise
 
 
@@ -43,6 +43,9 @@ class Pairs:
     def key(self, texts: tuple[str, ...]) -> str:
         return texts[0]
 
+    def roles(self, value: Pair) -> Texts:
+        return Texts((value.anchor,), (value.positive,))
+
     def stratum(self, value: Pair) -> str:
         return ""
 
@@ -50,26 +53,36 @@ class Pairs:
         return TrainingSet(pairs=tuple(values))
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[Pair], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[Pair],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
         queries, documents = Numbering.of(f"{split}"), Numbering.of(f"{split}-document")
         judgements: dict[str, dict[str, int]] = {}
         triplets: dict[str, tuple[str, str, str]] = {}
         groups: dict[str, str] = {}
-        for value in values:
+        named: dict[str, str] = {}
+        for place, value in enumerate(values):
             query = queries.add(normalise(value.anchor), value.anchor)
             document = documents.add(normalise(value.positive), value.positive)
             judgements.setdefault(query, {})[document] = value.grade
             if value.group is not None:
                 groups.setdefault(query, value.group)
+            if slices:
+                named.setdefault(query, slices[place])
             for negative in value.negatives:
                 documents.add(normalise(negative), negative)
                 example = f"{split}-triplet-{len(triplets)}"
                 triplets[example] = (value.anchor, value.positive, negative)
                 if value.group is not None:
                     groups[example] = value.group
+                if slices:
+                    named[example] = slices[place]
         retrieval = RetrievalTask(queries.texts, documents.texts, judgements)
-        benchmark = retrieval_benchmark(name, split, retrieval, groups)
+        benchmark = retrieval_benchmark(name, split, retrieval, groups, named)
         return replace(benchmark, triplets=TripletTask(triplets) if triplets else None)
 
     def check(self, rows: SplitRows[Pair], faults: FaultLog) -> None:

@@ -25,7 +25,7 @@ from embedsweep.data.docstrings import Docstring, standard_library_docstrings
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.near_copies import near_copies
 from embedsweep.data.retrieval import Numbering, retrieval_benchmark
-from embedsweep.data.rows import Draft, Row, SplitRows
+from embedsweep.data.rows import Draft, Row, SplitRows, Texts
 from embedsweep.data.splits import components
 from embedsweep.data.text import normalise
 
@@ -52,6 +52,9 @@ class PythonDocs:
     model that has trained on them, and those of test would be seen by the sweep.
     """
 
+    def roles(self, value: Entry) -> Texts:
+        return Texts((value.summary,), (value.document,))
+
     def training(self, values: Sequence[Entry]) -> TrainingSet:
         counts = Counter(entry.package for entry in values)
         return TrainingSet(
@@ -64,7 +67,12 @@ class PythonDocs:
         )
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[Entry], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[Entry],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
         documents = Numbering.of(f"{split}-document")
         entries = {f"{split}-{number}": entry for number, entry in enumerate(values)}
@@ -77,7 +85,8 @@ class PythonDocs:
             documents=documents.texts,
         )
         groups = {number: entry.group for number, entry in entries.items()}
-        benchmark = retrieval_benchmark(name, split, retrieval, groups)
+        named = dict(zip(entries, slices, strict=bool(slices)))
+        benchmark = retrieval_benchmark(name, split, retrieval, groups, named)
         return replace(benchmark, classification=_classification(entries, training))
 
     def check(self, rows: SplitRows[Entry], faults: FaultLog) -> None:

@@ -19,7 +19,11 @@ _WORD = r"(?u)\b\w+\b"
 
 
 def retrieval_benchmark(
-    name: str, split: Split, retrieval: RetrievalTask, groups: Mapping[str, str]
+    name: str,
+    split: Split,
+    retrieval: RetrievalTask,
+    groups: Mapping[str, str],
+    slices: Mapping[str, str],
 ) -> Benchmark:
     """A benchmark of both kinds from retrieval data.
 
@@ -29,6 +33,7 @@ def retrieval_benchmark(
         retrieval: The retrieval task.
         groups: Group by query id, where the data has groups. An example belongs to the group of
             its query or else, as one query has several, to the query.
+        slices: Slice by query id, where the data has slices. An example has its query's.
     """
     relevance, query_of = relevance_task(split, retrieval)
     of_examples = {example: groups.get(query, query) for example, query in query_of.items()}
@@ -38,6 +43,10 @@ def retrieval_benchmark(
         retrieval=retrieval,
         relevance=relevance,
         groups={**groups, **of_examples},
+        slices={
+            **slices,
+            **{each: slices[query] for each, query in query_of.items() if query in slices},
+        },
     )
 
 

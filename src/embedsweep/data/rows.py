@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from embedsweep.core.dataset import Benchmark, Split, TrainingSet
 from embedsweep.data.faults import FaultLog
@@ -24,6 +24,7 @@ class Row(Generic[T]):
         file, line: Where it stands.
         stratum: Splitting keeps some row of each stratum in train: the label, where there is one.
         group: What the user groups by.
+        slice: What the user slices by.
     """
 
     value: T
@@ -33,6 +34,7 @@ class Row(Generic[T]):
     line: int
     stratum: str = ""
     group: str | None = None
+    slice: str | None = None
 
     @property
     def place(self) -> str:
@@ -42,15 +44,38 @@ class Row(Generic[T]):
 SplitRows = Mapping[Split, Sequence[Row[T]]]
 
 
+class Texts(NamedTuple):
+    """The texts of a row by their role, as written; where none asks, all are documents."""
+
+    queries: tuple[str, ...]
+    documents: tuple[str, ...] = ()
+
+
 class Form(Protocol[T]):
     """How rows of one kind are trained on and measured on."""
+
+    def roles(self, value: T) -> Texts: ...
 
     def training(self, values: Sequence[T]) -> TrainingSet: ...
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[T], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[T],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
-        """The tasks of a split. Query and example ids begin with the split's name."""
+        """The tasks of a split. Query and example ids begin with the split's name.
+
+        Args:
+            name: The data set's.
+            split: The split's.
+            values: What is measured on.
+            training: What is trained on.
+            slices: Each value's slice, or nothing where the data has no slices. Of a query that
+                several values ask, the first value's slice stands.
+        """
         ...
 
     def check(self, rows: SplitRows[T], faults: FaultLog) -> None:

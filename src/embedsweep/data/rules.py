@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
 from embedsweep.core.dataset import Split
 from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import DataSpec, SplitRule
 from embedsweep.data.faults import FaultLog
-from embedsweep.data.leakage import drop_repeats, notes_on_groups, notes_on_labels, part_splits
+from embedsweep.data.leakage import (
+    Dropped,
+    drop_repeats,
+    notes_on_groups,
+    notes_on_labels,
+    part_splits,
+)
 from embedsweep.data.limits import keep_at_most, keep_few_shot
 from embedsweep.data.rows import Draft, Row, T
+from embedsweep.data.slices import slice_names
 from embedsweep.data.splits import split_rows
 
 DEFAULT_SEED = SplitRule(0.0, 0.0).seed
@@ -16,10 +27,25 @@ _FAR_OFF = 2.0
 """A split this many times larger or smaller than asked for is worth a note."""
 
 
-def apply_rules(
-    draft: Draft[T], spec: DataSpec, rule: SplitRule | None
-) -> tuple[dict[Split, list[Row[T]]], list[str]]:
-    """The rows of each split after all rules, and notes on what a reader should know.
+@dataclass(frozen=True)
+class Ruled(Generic[T]):
+    """What the rules make of a draft.
+
+    Attributes:
+        rows: The rows of each split.
+        slices: The slice of each row of valid and test; nothing for a split without slices.
+        dropped: Rows that another split had too.
+        notes: What a reader of the results should know.
+    """
+
+    rows: Mapping[Split, Sequence[Row[T]]]
+    slices: Mapping[Split, Sequence[str]]
+    dropped: Sequence[Dropped[T]]
+    notes: Sequence[str]
+
+
+def apply_rules(draft: Draft[T], spec: DataSpec, rule: SplitRule | None) -> Ruled[T]:
+    """The rows of each split after all rules.
 
     Raises:
         DataError: Splits overlap, or what is left cannot be trained or measured on.
@@ -27,10 +53,10 @@ def apply_rules(
     """
     faults = FaultLog()
     rows, notes = _complete(draft, rule)
-    rows, dropped = part_splits(rows, spec.on_overlap, faults)
+    rows, dropped, told = part_splits(rows, spec.on_overlap, faults)
     faults.raise_if_any()
     rows[Split.TRAIN], repeated = drop_repeats(rows[Split.TRAIN])
-    notes += [*dropped, *repeated, *notes_on_labels(rows), *notes_on_groups(rows)]
+    notes += [*told, *repeated, *notes_on_labels(rows), *notes_on_groups(rows)]
     _cut(rows, spec, rule.seed if rule else DEFAULT_SEED)
     for split in Split:
         if not rows[split]:
@@ -39,8 +65,12 @@ def apply_rules(
             faults.add(f"{split} split", where, why, f"give {split} rows, or change the split")
     faults.raise_if_any()
     draft.form.check(rows, faults)
+    slices = {
+        split: slice_names(split, rows[split], spec.slice_by, faults)
+        for split in (Split.VALID, Split.TEST)
+    }
     faults.raise_if_any()
-    return rows, notes
+    return Ruled(rows, slices, dropped, notes)
 
 
 def _complete(

@@ -18,7 +18,7 @@ from embedsweep.core.dataset import (
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
 from embedsweep.data.retrieval import Numbering
-from embedsweep.data.rows import SplitRows
+from embedsweep.data.rows import SplitRows, Texts
 from embedsweep.data.text import normalise
 
 RELEVANT_FROM = 0.8
@@ -50,6 +50,9 @@ class Scored:
     def key(self, texts: tuple[str, ...]) -> str:
         return " / ".join(sorted(texts))
 
+    def roles(self, value: ScoredPair) -> Texts:
+        return Texts((), (value.first, value.second))
+
     def stratum(self, value: ScoredPair) -> str:
         return ""
 
@@ -57,7 +60,12 @@ class Scored:
         return TrainingSet(scored=tuple(values))
 
     def benchmark(
-        self, name: str, split: Split, values: Sequence[ScoredPair], training: TrainingSet
+        self,
+        name: str,
+        split: Split,
+        values: Sequence[ScoredPair],
+        training: TrainingSet,
+        slices: Sequence[str] = (),
     ) -> Benchmark:
         threshold = relevant_from([value.score for value in values])
         rows = {f"{split}-pair-{number}": value for number, value in enumerate(values)}
@@ -65,13 +73,16 @@ class Scored:
         groups = {n: value.group for n, value in rows.items() if value.group is not None}
         queries, documents = Numbering.of(f"{split}"), Numbering.of(f"{split}-document")
         judgements: dict[str, dict[str, int]] = {}
-        for value in values:
+        named = dict(zip(rows, slices, strict=bool(slices)))
+        for number, value in rows.items():
             document = documents.add(normalise(value.second), value.second)
             if value.score >= threshold:
                 query = queries.add(normalise(value.first), value.first)
                 judgements.setdefault(query, {})[document] = 1
                 if value.group is not None:
                     groups.setdefault(query, value.group)
+                if slices:
+                    named.setdefault(query, named[number])
         return Benchmark(
             name=name,
             split=split,
@@ -81,6 +92,7 @@ class Scored:
             ),
             similarity=SimilarityTask(pairs, {number: row.score for number, row in rows.items()}),
             groups=groups,
+            slices=named,
         )
 
     def check(self, rows: SplitRows[ScoredPair], faults: FaultLog) -> None:

@@ -66,6 +66,8 @@ def _source(spec: DataSpec) -> Iterator[Fault]:
     extras |= {"columns": spec.columns or None, "few_shot": spec.few_shot}
     if spec.builtin is not None and spec.split is not None:
         extras["split.group_by"] = spec.split.group_by
+    if spec.builtin is not None:
+        extras["slice_by"] = spec.slice_by
     for name, value in extras.items():
         if value is not None:
             why = f"it means nothing beside {given[0]}"

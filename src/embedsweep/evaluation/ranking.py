@@ -1,8 +1,9 @@
-"""Exact search in bounded memory: at which rank each query finds its relevant documents.
+"""Exact search in bounded memory: on which level each query finds its relevant documents.
 
-Ties never help. Documents that are not relevant stand before a relevant one of equal score, and
-among relevant ones of equal score the lower grade stands first, so every measure taken from these
-ranks is the worst that any order of the tied documents could give.
+Ties neither help nor hurt. Documents of equal score stand in no order of their own, least of all
+that of the corpus: they form a level, and a measure is its expected value over all the orders that
+the documents of each level could have. McSherry and Najork, "Computing information retrieval
+performance measures efficiently in the presence of tied scores", ECIR 2008.
 """
 
 from __future__ import annotations
@@ -42,14 +43,25 @@ BLOCK_BYTES = 64 * 2**20
 class RankedQuery:
     """Where a query finds its relevant documents.
 
+    A level is what is tied with a relevant document, or one such document alone. Levels without
+    any relevant document are not kept, but count in `above`.
+
     Attributes:
-        ranks: 1-based and ascending, one per relevant document.
-        grades: The grade of the document at each of the ranks.
+        above: Documents that stand before each level, ascending.
+        size: Documents of each level, relevant or not.
+        relevant: Relevant documents of each level, at least one.
+        gains: Sum of their grades, by level.
+        grades: Grade of every relevant document, the highest first.
+        documents: How many were ranked.
         tied: Whether two of the first `TOP` + 1 documents have equal scores.
     """
 
-    ranks: IntArray
+    above: IntArray
+    size: IntArray
+    relevant: IntArray
+    gains: Float64Array
     grades: Float64Array
+    documents: int
     tied: bool
 
 
@@ -64,7 +76,7 @@ def rank(
         block_bytes: A block of score rows takes no more than this, or is one row.
 
     Yields:
-        Query id and ranks, in the order of the queries.
+        Query id and levels, in the order of the queries.
     """
     columns = {document: column for column, document in enumerate(task.documents)}
     queries = list(task.queries)
@@ -84,7 +96,7 @@ def rank(
 def rank_row(
     row: FloatArray, relevant: Mapping[int, int], left_out: int | None = None
 ) -> RankedQuery:
-    """The ranks of one query's relevant documents.
+    """The levels on which one query finds its relevant documents.
 
     Args:
         row: Finite score by document; sorted in place.
@@ -98,18 +110,25 @@ def rank_row(
     if left_out is not None:
         row[left_out] = -np.inf
     row.sort()
-    tied = bool((np.diff(row[-TOP - 1 :]) <= tolerance).any())
-    if not relevant:
-        return RankedQuery(columns, grades, tied)
 
     order = np.argsort(-scores, kind="stable")
-    scores, grades = scores[order], grades[order]
-    # Relevant documents tied with their neighbour form one level; all of a level are ranked from
-    # the level's lowest score.
-    level = np.append(0, np.cumsum(-np.diff(scores) > tolerance))
-    lowest = scores[np.searchsorted(level, level, side="right") - 1]
-    floor = (lowest - tolerance).astype(np.float32)
-    at_or_above = len(row) - np.searchsorted(row, floor)
-    relevant_at_or_above = len(scores) - np.searchsorted(scores[::-1].astype(np.float32), floor)
-    ranks = at_or_above - relevant_at_or_above + np.arange(1, len(scores) + 1)
-    return RankedQuery(ranks, grades[np.lexsort((grades, level))], tied)
+    scores = scores[order]
+    # All documents from `lowest` to `highest` are tied with the relevant one between them.
+    highest = (scores + tolerance).astype(np.float32)
+    lowest = (scores - tolerance).astype(np.float32)
+    # Where two such spans meet, a document could be tied with both: they are one level.
+    begins = np.ones(len(scores), dtype=np.bool_)
+    begins[1:] = highest[1:] < lowest[:-1]
+    first = np.flatnonzero(begins)
+    after = np.append(first, len(scores))[1:]
+    above = len(row) - np.searchsorted(row, highest[first], side="right")
+    at_or_above = len(row) - np.searchsorted(row, lowest[after - 1])
+    return RankedQuery(
+        above=above,
+        size=at_or_above - above,
+        relevant=after - first,
+        gains=np.add.reduceat(grades[order], first) if len(first) else grades,
+        grades=np.sort(grades)[::-1],
+        documents=len(row) - (left_out is not None),
+        tied=bool((np.diff(row[-TOP - 1 :]) <= tolerance).any()),
+    )

@@ -8,6 +8,7 @@ sum of all sums over the sum of all sizes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
@@ -16,14 +17,23 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
+FINENESS = 20
+"""A test at a level needs p-values this many times finer than the level."""
+
 EXACT_UNITS = 16
 """Up to so many units all sign patterns are counted, 65 536 at most."""
 
 SEED = 20_240_229
 BATCH_BYTES = 16 * 2**20
+BITS = 8
 POWER = 0.8
 ROUNDING = 1e-12
 """Relative error below which two sums of the same numbers are equal."""
+
+
+def resamples_for(alpha: float) -> int:
+    """How many patterns to draw for a test at the level: 10 000, more where it is very small."""
+    return max(RESAMPLES, ceil(FINENESS / alpha))
 
 
 def sign_flip_p_value(sums: Float64Array, resamples: int = RESAMPLES) -> float:
@@ -42,15 +52,15 @@ def sign_flip_p_value(sums: Float64Array, resamples: int = RESAMPLES) -> float:
     moved = sums[sums != 0]
     # Sums in another order differ in their last bits, which must not decide what is "at least".
     observed = moved.sum() - ROUNDING * np.abs(moved).sum()
+    table = _sums_by_byte(moved)
     if len(moved) <= EXACT_UNITS:
-        patterns = np.arange(2 ** len(moved))[:, np.newaxis] >> np.arange(len(moved)) & 1
-        return float((_flipped(patterns, moved) >= observed).mean())
+        patterns = np.arange(2 ** len(moved), dtype="<u2").view(np.uint8).reshape(-1, 2).T
+        return float((_totals(table, patterns) >= observed).mean())
     generator = np.random.default_rng(SEED)
     at_least = 0
-    for count in _batches(resamples, len(moved)):
-        bits = np.frombuffer(generator.bytes(count * len(moved)), dtype=np.uint8) & 1
-        flipped = _flipped(bits.reshape(count, len(moved)), moved)
-        at_least += int((flipped >= observed).sum())
+    for count in _batches(resamples, len(table)):
+        patterns = np.frombuffer(generator.bytes(len(table) * count), dtype=np.uint8)
+        at_least += int((_totals(table, patterns.reshape(-1, count)) >= observed).sum())
     return (at_least + 1) / (resamples + 1)
 
 
@@ -69,31 +79,45 @@ def bca_interval(
         confidence: Of the interval, such as 0.95.
         resamples: Bootstrap samples to draw.
     """
+    generator = np.random.default_rng(SEED)
+    all_alike = bool((sizes == sizes[0]).all())
+    index = np.min_scalar_type(len(sums))
+    means = np.empty(resamples)
+    done = 0
+    for count in _batches(resamples, len(sums)):
+        drawn = generator.integers(0, len(sums), size=(count, len(sums)), dtype=index)
+        weights = sizes.sum() if all_alike else sizes[drawn].sum(axis=1)
+        means[done : done + count] = sums[drawn].sum(axis=1) / weights
+        done += count
+    return bca_ends(sums, sizes, means, confidence)
+
+
+def bca_ends(
+    sums: Float64Array, sizes: Float64Array, means: Float64Array, confidence: float
+) -> tuple[float, float]:
+    """The ends of `bca_interval`, from bootstrap means drawn already.
+
+    Args:
+        sums: As there.
+        sizes: As there.
+        means: Of the bootstrap samples.
+        confidence: As there.
+    """
     mean = float(sums.sum() / sizes.sum())
     without_each = (sums.sum() - sums) / (sizes.sum() - sizes)
     pull = without_each.mean() - without_each
     if np.abs(pull).max() <= ROUNDING * np.abs(without_each).max():
         return mean, mean
     acceleration = float((pull**3).sum() / (6 * (pull**2).sum() ** 1.5))
-
-    generator = np.random.default_rng(SEED)
-    means = np.empty(resamples)
-    done = 0
-    for count in _batches(resamples, len(sums)):
-        drawn = generator.integers(0, len(sums), size=(count, len(sums)))
-        means[done : done + count] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-        done += count
-
-    normal = NormalDist()
-    below = float((means < mean).mean() + (means == mean).mean() / 2)
+    normal, resamples = NormalDist(), len(means)
+    # Means that differ by rounding alone are equal.
+    below = float((means < mean - ROUNDING).mean() + (np.abs(means - mean) <= ROUNDING).mean() / 2)
     bias = normal.inv_cdf(min(max(below, 1 / resamples), 1 - 1 / resamples))
     tail = (1 - confidence) / 2
-    ends = []
-    for share in (tail, 1 - tail):
-        shifted = bias + normal.inv_cdf(share)
-        stretch = max(1 - acceleration * shifted, ROUNDING)
-        ends.append(float(np.quantile(means, normal.cdf(bias + shifted / stretch))))
-    return ends[0], ends[1]
+    shifted = [bias + normal.inv_cdf(share) for share in (tail, 1 - tail)]
+    shares = [normal.cdf(bias + each / max(1 - acceleration * each, ROUNDING)) for each in shifted]
+    low, high = np.quantile(means, shares)
+    return float(low), float(high)
 
 
 def standard_error(sums: Float64Array, sizes: Float64Array) -> float:
@@ -112,9 +136,22 @@ def smallest_detectable(sums: Float64Array, sizes: Float64Array, confidence: flo
     return (normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) * standard_error(sums, sizes)
 
 
-def _flipped(bits: npt.NDArray[np.integer], sums: Float64Array) -> Float64Array:
-    """Total under each pattern of signs, one a row, where a bit of 1 keeps the sign."""
-    totals: Float64Array = 2 * (bits.astype(np.float64) @ sums) - sums.sum()
+def _sums_by_byte(sums: Float64Array) -> Float64Array:
+    """The sum of each eight units, one set a row, under the signs that each byte stands for.
+
+    A pattern of signs is then a byte a row, and its total takes an eighth of the additions.
+    """
+    sets = np.append(sums, np.zeros(-len(sums) % BITS)).reshape(-1, BITS)
+    signs = 2.0 * (np.arange(256)[:, np.newaxis] >> np.arange(BITS) & 1) - 1
+    table: Float64Array = sets @ signs.T
+    return table
+
+
+def _totals(table: Float64Array, patterns: npt.NDArray[np.uint8]) -> Float64Array:
+    """Total under each pattern, one a column with a byte for every row of the table."""
+    totals = np.zeros(patterns.shape[1])
+    for by_byte, drawn in zip(table, patterns, strict=False):
+        totals += by_byte[drawn]
     return totals
 
 

@@ -43,6 +43,7 @@ def report_of(
         means=means,
         scores=scores,
         groups=dict(benchmark.groups),
+        slices=dict(benchmark.slices),
         per_class={label: row for part in results for label, row in part.per_class.items()},
         facts={**facts, **{name: v for part in results for name, v in part.facts.items()}},
     )

@@ -7,7 +7,7 @@ from statistics import fmean
 from embedsweep.core.dataset import RetrievalTask
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.report import Measure
-from embedsweep.evaluation.measures import RANKED_MEASURES, score
+from embedsweep.evaluation.measures import RANKED_MEASURES, Levels, scores
 from embedsweep.evaluation.ranking import ScoreRows, rank
 from embedsweep.evaluation.result import TaskResult
 
@@ -46,11 +46,12 @@ def retrieval_result(
     task: RetrievalTask, score_rows: ScoreRows, objective: Measure | None
 ) -> TaskResult:
     """Every retrieval measure per query, and the share of queries with a tie in the top ranks."""
-    measures = retrieval_measures(objective)
-    scores: dict[Measure, dict[str, float]] = {measure: {} for measure in measures}
-    tied: list[float] = []
-    for query, ranked in rank(task, score_rows):
-        tied.append(float(ranked.tied))
-        for measure in measures:
-            scores[measure][query] = score(measure, ranked)
-    return TaskResult(scores=scores, facts={"tie_rate": fmean(tied)})
+    ranked = dict(rank(task, score_rows))
+    levels = Levels.of(list(ranked.values()))
+    return TaskResult(
+        scores={
+            measure: dict(zip(ranked, scores(measure, levels).tolist(), strict=True))
+            for measure in retrieval_measures(objective)
+        },
+        facts={"tie_rate": fmean(float(each.tied) for each in ranked.values())},
+    )

@@ -13,6 +13,7 @@ from embedsweep.core.report import Measure, Report
 from embedsweep.evaluation.resampling import (
     Float64Array,
     bca_interval,
+    resamples_for,
     sign_flip_p_value,
     smallest_detectable,
 )
@@ -30,6 +31,7 @@ def compare(
     measure: Measure,
     guards: Sequence[Measure] = (),
     confidence: float = 0.95,
+    alpha: float | None = None,
 ) -> Comparison:
     """Pair two reports query by query and weigh the evidence that the candidate is better.
 
@@ -45,7 +47,9 @@ def compare(
         rival: Report of the model to beat.
         measure: What to compare; one with scores.
         guards: Measures of which only the change of the mean is told.
-        confidence: Of the interval, and 1 minus the level of `smallest_detectable`.
+        confidence: Of the interval.
+        alpha: Level of the test, which `smallest_detectable` and the fineness of the p-value are
+            reckoned for; 1 minus the confidence if None.
 
     Raises:
         UsageError: The measure has no per-example scores, or a report lacks it or a guard.
@@ -59,7 +63,8 @@ def compare(
     scores = np.array([ours[each] for each in ids], dtype=np.float64)
     rival_scores = np.array([theirs[each] for each in ids], dtype=np.float64)
     differences = scores - rival_scores
-    sums, sizes = _units(ids, differences, candidate.groups)
+    sums, sizes = units_of(ids, differences, candidate.groups)
+    level = 1 - confidence if alpha is None else alpha
     _require_spread(len(sums), candidate, measure)
     wins = int((differences > EQUAL).sum())
     losses = int((differences < -EQUAL).sum())
@@ -69,19 +74,19 @@ def compare(
         rival=float(rival_scores.mean()),
         gain=float(differences.mean()),
         interval=bca_interval(sums, sizes, confidence),
-        p_value=sign_flip_p_value(sums),
+        p_value=sign_flip_p_value(sums, resamples_for(level)),
         n=len(ids),
         units=len(sums),
         wins=wins,
         ties=len(ids) - wins - losses,
         losses=losses,
-        smallest_detectable=smallest_detectable(sums, sizes, confidence),
+        smallest_detectable=smallest_detectable(sums, sizes, 1 - level),
         confidence=confidence,
         guards={guard: candidate.means[guard] - rival.means[guard] for guard in guards},
     )
 
 
-def _units(
+def units_of(
     ids: Sequence[str], differences: Float64Array, groups: Mapping[str, str]
 ) -> tuple[Float64Array, Float64Array]:
     """Sum of differences and size, by group in the order in which the ids meet them."""

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from embedsweep.core.canaries import check_canaries
 from embedsweep.core.errors import DataError, StoreError, UserError
 from embedsweep.core.ports import Embedder, FloatArray, Registry, Version
 from embedsweep.serving.guards import ANYONE
@@ -125,7 +126,8 @@ class ModelShelf:
 
         Raises:
             StoreError: There is no champion, or the registry cannot be asked.
-            DataError: Its files are not what was published, or it gives no sound vectors.
+            DataError: Its files are not what was published, it gives no sound vectors, or others
+                than the model that was measured.
         """
         with self._turn:
             version = self._registry.resolve(name)
@@ -221,6 +223,7 @@ class ModelShelf:
             if fault is not None:
                 fix = "promote another version, or roll back"
                 raise DataError("a model of no use", f"{model}", fault, fix)
+            check_canaries(model.embedder, folder, f"{model}")
             # A request may hold the model longer than the shelf does: the files go with the last.
             weakref.finalize(model, removal.pop_all().close)
             return model

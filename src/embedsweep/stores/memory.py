@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import DataError, Refusal, StoreError, UserError
+from embedsweep.core.looks import Look, LookRequest, next_look
 from embedsweep.core.ports import (
     Ledger,
     OpenSweep,
@@ -23,7 +24,7 @@ from embedsweep.core.ports import (
 )
 from embedsweep.core.promotion import Decision
 from embedsweep.core.report import Report
-from embedsweep.core.trial import Completed, Failed, Role, Trial
+from embedsweep.core.trial import ROLES, Completed, Failed, Pruned, Trial
 from embedsweep.stores.addresses import check_alias, check_name, parse_reference
 from embedsweep.stores.manifest import (
     MANIFEST_FILE,
@@ -42,6 +43,7 @@ class _Run:
     sweep: str
     start: TrialStart
     metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
     running: bool = True
     trial: Trial | None = None
     report: Report | None = None
@@ -53,6 +55,7 @@ class MemoryLedger:
     Attributes:
         status: How each run stands, by run id, in MLflow's words.
         promotions: What was recorded, by run id.
+        attached: The files of each sweep, by run id and name.
     """
 
     def __init__(self, models: Path) -> None:
@@ -60,6 +63,7 @@ class MemoryLedger:
         self.models = models
         self.status: dict[str, str] = {}
         self.promotions: dict[str, tuple[Decision, dict[str, Report]]] = {}
+        self.attached: dict[tuple[str, str], str] = {}
         self._sweeps: list[OpenSweep] = []
         self._runs: dict[str, _Run] = {}
         self._ids = (f"run-{number}" for number in count())
@@ -94,15 +98,21 @@ class MemoryLedger:
         return run_id
 
     def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        self._runs[run_id].metrics.update(finite(metrics))
+        run = self._runs[run_id]
+        run.metrics.update(finite(metrics))
+        for name, value in finite(metrics).items():
+            run.curves.setdefault(name, {})[epoch] = value
 
     def finish(self, run_id: str, start: TrialStart, end: TrialEnd) -> Trial:
         run = self._runs[run_id]
         run.report = end.report
         run.trial = ended_trial(run_id, run.metrics, start, end)
+        told = {} if isinstance(end.outcome, Pruned) else dict(run.trial.metrics)
+        for name, value in {**told, **(asdict(end.bill) if end.bill else {})}.items():
+            run.curves.setdefault(name, {})[getattr(start.recipe, "epochs", 0)] = float(value)
         if end.model is not None and isinstance(end.outcome, Completed):
             try:
-                reference = _keep(end.model, self.models)
+                reference = _keep(end.model, end.companions, self.models)
                 run.trial = replace(run.trial, model_reference=reference)
             except (OSError, UserError) as error:
                 failure = Failed("store", str(error))
@@ -117,7 +127,7 @@ class MemoryLedger:
 
     def trials(self, sweep: OpenSweep) -> list[Trial]:
         ended = [run.trial for run in self._children(sweep).values() if run.trial is not None]
-        return sorted(ended, key=lambda trial: (trial.role is Role.TRIAL, trial.number))
+        return sorted(ended, key=lambda trial: (ROLES.index(trial.role), trial.number))
 
     def find(self, name: str, fingerprint: str) -> Trial | None:
         sweeps = {sweep.run_id for sweep in self._sweeps if sweep.name == name}
@@ -126,7 +136,9 @@ class MemoryLedger:
             if run.sweep not in sweeps or trial is None or trial.reused_from is not None:
                 continue
             if trial.fingerprint == fingerprint and isinstance(trial.outcome, Completed):
-                return trial
+                reference = trial.model_reference
+                if reference is None or _model_folder(self.models, reference).is_dir():
+                    return trial
         return None
 
     def report(self, run_id: str) -> Report:
@@ -136,6 +148,16 @@ class MemoryLedger:
         if run.report is None:
             raise StoreError(f"report of {run_id}", "memory", "there is none", "take another run")
         return run.report
+
+    def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        run = self._runs[run_id]
+        if run.trial is not None and run.trial.reused_from is not None:
+            return self.curves(run.trial.reused_from, names)
+        return {name: sorted(run.curves[name].items()) for name in names if name in run.curves}
+
+    def attach(self, sweep: OpenSweep, name: str, text: str) -> str:
+        self.attached[sweep.run_id, name] = text.encode("utf-8", "replace").decode()
+        return f"{name} of {sweep.run_id}"
 
     def record_promotion(
         self, sweep: OpenSweep, decision: Decision, reports: Mapping[str, Report]
@@ -163,6 +185,8 @@ class MemoryRegistry:
         self._versions: dict[str, list[Version]] = {}
         self._aliases: dict[tuple[str, str], int] = {}
         self._decisions: dict[str, list[Decision]] = {}
+        self._looks: list[Look] = []
+        self.descriptions: dict[tuple[str, int], str] = {}
 
     def resolve(self, name: str, alias_or_number: str = "champion") -> Version | None:
         check_name(name, "model")
@@ -211,6 +235,20 @@ class MemoryRegistry:
     def challenge(self, version: Version) -> None:
         self._aliases[version.name, "challenger"] = version.number
 
+    def look(self, request: LookRequest) -> Look:
+        check_name(request.model, "model")
+        look = next_look(request, self._looks)
+        if look not in self._looks:
+            self._looks.append(look)
+        return look
+
+    def looks(self, name: str) -> list[Look]:
+        check_name(name, "model")
+        return [look for look in self._looks if look.model == name]
+
+    def describe(self, version: Version, text: str) -> None:
+        self.descriptions[version.name, version.number] = text
+
     def record(self, decision: Decision) -> None:
         check_name(decision.model, "model")
         self._decisions.setdefault(decision.model, []).append(decision)
@@ -226,7 +264,7 @@ class MemoryRegistry:
         reference = self._model(model_reference)
         digest = manifest_digest or _digest_file(self.models, reference).read_text()
         make_empty(folder)
-        source = self.models / reference.removeprefix("models:/")
+        source = _model_folder(self.models, reference)
         if source.is_dir():
             shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
         try:
@@ -249,17 +287,24 @@ class MemoryRegistry:
         return version.model_reference
 
 
+def _model_folder(models: Path, reference: str) -> Path:
+    return models / reference.removeprefix("models:/")
+
+
 def _digest_file(models: Path, reference: str) -> Path:
     return models / f"{reference.removeprefix('models:/')}.sha256"
 
 
-def _keep(folder: Path, models: Path) -> str:
-    """Copy a model in, its manifest with it; return its reference."""
-    files = files_in(folder, str(folder), SENTENCE_TRANSFORMERS_FOLDER)
+def _keep(folder: Path, companions: Mapping[str, str], models: Path) -> str:
+    """Copy a model in, its companions and manifest with it; return its reference."""
+    files_in(folder, str(folder))
     reference = f"models:/m-{uuid4().hex}"
-    kept = models / reference.removeprefix("models:/")
+    kept = _model_folder(models, reference)
     shutil.copytree(folder, kept / SENTENCE_TRANSFORMERS_FOLDER)
-    _digest_file(models, reference).write_text(write_manifest(files, kept / MANIFEST_FILE))
+    for name, text in companions.items():
+        (kept / name).write_text(text, encoding="utf-8")
+    digest = write_manifest(files_in(kept, str(folder)), kept / MANIFEST_FILE)
+    _digest_file(models, reference).write_text(digest)
     return reference
 
 

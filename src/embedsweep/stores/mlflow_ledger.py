@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage, Param, Run, RunTag
@@ -25,9 +27,9 @@ from embedsweep.core.ports import Ledger, OpenSweep, Sweep, TrialEnd, TrialStart
 from embedsweep.core.promotion import Decision
 from embedsweep.core.recipe import recipe_as_dict
 from embedsweep.core.report import Measure, Report
-from embedsweep.core.trial import Completed, Failed, Pruned, Role, Trial
+from embedsweep.core.trial import ROLES, Completed, Failed, Pruned, Trial
 from embedsweep.stores.addresses import check_name, scheme_of
-from embedsweep.stores.mlflow_model import keep_model
+from embedsweep.stores.mlflow_model import holds_model, keep_model
 from embedsweep.stores.mlflow_run import (
     Tag,
     dataset_inputs,
@@ -181,7 +183,7 @@ class MlflowLedger:
     def trials(self, sweep: OpenSweep) -> list[Trial]:
         runs = self._children(sweep, _is(Tag.KIND, "trial"))
         ended = [trial_of(run) for run in runs if is_whole(run)]
-        return sorted(ended, key=lambda trial: (trial.role is Role.TRIAL, trial.number))
+        return sorted(ended, key=lambda trial: (ROLES.index(trial.role), trial.number))
 
     @tells_store_errors("look for an equal trial")
     def find(self, name: str, fingerprint: str) -> Trial | None:
@@ -190,7 +192,10 @@ class MlflowLedger:
             return None
         equal = _and(_is(Tag.FINGERPRINT, fingerprint), _is(Tag.STATE, "completed"))
         for run in self._runs(experiment.experiment_id, equal):
-            if is_whole(run) and Tag.REUSED_FROM not in run.data.tags:
+            if not is_whole(run) or Tag.REUSED_FROM in run.data.tags:
+                continue
+            reference = run.data.tags.get(Tag.MODEL)
+            if reference is None or holds_model(self.client, reference):
                 return trial_of(run)
         return None
 
@@ -201,6 +206,28 @@ class MlflowLedger:
         if origin is not None:
             run = self.client.get_run(origin)
         return Report.from_dict(self._read_json(run, "report.json"))
+
+    @tells_store_errors("read how a trial went")
+    def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        run = self.client.get_run(run_id)
+        origin = run.data.tags.get(Tag.REUSED_FROM)
+        if origin is not None:
+            run = self.client.get_run(origin)
+        found = {}
+        for name in (name for name in names if name in run.data.metrics):
+            history = self.client.get_metric_history(run.info.run_id, name)
+            # The end of a trial is told on top of its last epoch; the later word counts.
+            told = sorted(history, key=lambda metric: (metric.step, metric.timestamp))
+            found[name] = list({metric.step: metric.value for metric in told}.items())
+        return found
+
+    @tells_store_errors("keep a file of the sweep")
+    def attach(self, sweep: OpenSweep, name: str, text: str) -> str:
+        self.client.log_text(sweep.run_id, text.encode("utf-8", "replace").decode(), name)
+        folder = str(self.client.get_run(sweep.run_id).info.artifact_uri)
+        if scheme_of(folder) == "file":
+            return str(Path(url2pathname(urlsplit(folder).path)) / name)
+        return f"{name} of MLflow run {sweep.run_id}"
 
     @tells_store_errors("record the promotion")
     def record_promotion(
@@ -289,7 +316,7 @@ class MlflowLedger:
         if end.report is not None:
             self._write_json(trial.run_id, "report.json", end.report.as_dict())
         if end.model is not None and isinstance(end.outcome, Completed):
-            model_id = keep_model(self.client, run, start, end.model)
+            model_id = keep_model(self.client, run, start, end.model, end.companions)
             trial = replace(trial, model_reference=f"models:/{model_id}")
         self._write_json(trial.run_id, "outcome.json", trial.as_dict())
         return trial

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,17 +14,25 @@ from urllib.request import url2pathname
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from embedsweep.core.errors import UserError
+from embedsweep.core.errors import DataError, UserError
 from embedsweep.core.ports import TrialStart
+from embedsweep.stores.addresses import masked
 from embedsweep.stores.manifest import MANIFEST_FILE, files_in, write_manifest
 from embedsweep.stores.mlflow_flavour import describe, flavour_of
 from embedsweep.stores.mlflow_run import Tag, last_step, params_of
-from embedsweep.stores.store_errors import STORE_FAULTS
+from embedsweep.stores.store_errors import STORE_FAULTS, absent
 
 
-def keep_model(client: MlflowClient, run: Run, start: TrialStart, folder: Path) -> str:
+def keep_model(
+    client: MlflowClient,
+    run: Run,
+    start: TrialStart,
+    folder: Path,
+    companions: Mapping[str, str],
+) -> str:
     """Keep a trial's model as a READY logged model of its run.
 
     Args:
@@ -29,6 +40,7 @@ def keep_model(client: MlflowClient, run: Run, start: TrialStart, folder: Path) 
         run: The trial's run.
         start: The trial.
         folder: What the backend left.
+        companions: Texts to keep beside it, by file name.
 
     Returns:
         The model's id, ``m-…``.
@@ -51,6 +63,8 @@ def keep_model(client: MlflowClient, run: Run, start: TrialStart, folder: Path) 
             description = Path(scratch)
             trained = files_in(folder, str(folder), inside)
             describe(model, start, trained, description)
+            for name, text in companions.items():
+                (description / name).write_text(text, encoding="utf-8")
             digest = write_manifest(
                 {**trained, **files_in(description, str(folder))}, description / MANIFEST_FILE
             )
@@ -73,14 +87,80 @@ def copy_model(client: MlflowClient, model: LoggedModel, folder: Path) -> None:
 
     Where they are gone nothing is copied; the manifest will tell.
     The address is the model's own: MLflow's resolution of ``models:/…`` asks the ambient store.
+
+    Raises:
+        DataError: They were collected.
     """
-    location = model.artifact_location
-    if (here := _local_folder(location)) is not None:
+    if (at := model.tags.get(Tag.COLLECTED)) is not None:
+        raise DataError(
+            f"files of models:/{model.model_id}",
+            "the store of models",
+            f"they were collected on {at} by `embedsweep gc`, which nothing needed them for",
+            f"train it again from the recipe of run {model.source_run_id}: a sweep over its "
+            "experiment does not reuse its result any more",
+        )
+    if (here := _local_folder(model.artifact_location)) is not None:
         if here.is_dir():
             shutil.copytree(here, folder, symlinks=True, dirs_exist_ok=True)
         return
-    repository: Any = get_artifact_repository(location, tracking_uri=client.tracking_uri)
-    repository.download_artifacts("", dst_path=str(folder))
+    _repository(client, model).download_artifacts("", dst_path=str(folder))
+
+
+def holds_model(client: MlflowClient, reference: str) -> bool:
+    """Whether the store still has the files of ``models:/m-…``; their content is not looked at."""
+    try:
+        model = client.get_logged_model(reference.removeprefix("models:/"))
+    except MlflowException as error:
+        if absent(error):
+            return False
+        raise
+    return Tag.COLLECTED not in model.tags and bool(model_files(client, model))
+
+
+def model_files(client: MlflowClient, model: LoggedModel) -> dict[str, int]:
+    """The size in bytes, by path, of every file that a logged model has in the store."""
+    if (here := _local_folder(model.artifact_location)) is not None:
+        paths = [Path(root, name) for root, _, names in os.walk(here) for name in names]
+        return {path.relative_to(here).as_posix(): path.lstat().st_size for path in paths}
+    repository = _repository(client, model)
+    files: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    while folders:
+        for found in repository.list_artifacts(folders.pop()):
+            if found.is_dir:
+                folders.append(found.path)
+            else:
+                files[found.path] = found.file_size or 0
+    return files
+
+
+def remove_model_files(client: MlflowClient, model: LoggedModel) -> None:
+    """Remove a logged model's files from the store; those gone already are no matter.
+
+    Raises:
+        DataError: Its address does not name it: what lies there may be anybody's.
+    """
+    location = model.artifact_location
+    if model.model_id not in urlsplit(location).path.split("/"):
+        raise DataError(
+            f"address {masked(location)} of models:/{model.model_id}",
+            "the store of models",
+            "it does not hold the model's own name, so that other files may lie there",
+            "remove the files by hand",
+        )
+    if (here := _local_folder(location)) is None:
+        if model_files(client, model):
+            _repository(client, model).delete_artifacts()
+        return
+    if here.is_dir():
+        shutil.rmtree(here)
+    if here.parent.name == model.model_id:
+        with suppress(OSError):  # something else lies beside the artefacts
+            here.parent.rmdir()
+
+
+def _repository(client: MlflowClient, model: LoggedModel) -> Any:  # noqa: ANN401 - MLflow's, untyped
+    return get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri)
 
 
 def _local_folder(location: str) -> Path | None:

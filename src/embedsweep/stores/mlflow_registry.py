@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -16,22 +16,26 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from embedsweep.core.chain import follow, head_of, link
 from embedsweep.core.errors import DataError, Refusal, StoreError
-from embedsweep.core.fingerprint import canonical_json
+from embedsweep.core.looks import Look, LookRequest, next_look
 from embedsweep.core.ports import Registry, Version
 from embedsweep.core.promotion import Decision
 from embedsweep.core.trial import Trial
 from embedsweep.stores.addresses import check_alias, check_name, masked, parse_reference, scheme_of
-from embedsweep.stores.locks import exclusive
 from embedsweep.stores.manifest import make_empty, opened_folder, verify
 from embedsweep.stores.mlflow_model import copy_model
 from embedsweep.stores.mlflow_run import Tag
+from embedsweep.stores.registry_locks import Turns
 from embedsweep.stores.store_errors import absent, tells_store_errors
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
 CHALLENGER = "challenger"
-DECISION_TAG = "embedsweep.decision."
+RECORD_TAG = "embedsweep.record."
+HEAD_TAG = "embedsweep.record_head"
+LOOK = "look"
+DECISION = "decision"
 PAGE = 1000
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -43,19 +47,19 @@ class MlflowRegistry:
     """Fulfils `embedsweep.core.ports.Registry`.
 
     MLflow moves an alias whatever it was, so every change is read, checked, made and read back
-    under a lock. The lock is one of this machine: promote from one machine at a time.
+    in turns.
     """
 
-    def __init__(self, client: MlflowClient, lock_folder: Path, page: int = PAGE) -> None:
+    def __init__(self, client: MlflowClient, turns: Turns, page: int = PAGE) -> None:
         """Write to the client's store.
 
         Args:
             client: From `open_client`.
-            lock_folder: Where the locks lie; the same for every process of the machine.
+            turns: From `turns_at`.
             page: Models or versions per request.
         """
         self.client = client
-        self.lock_folder = lock_folder
+        self.turns = turns
         self.page = page
 
     @property
@@ -90,7 +94,7 @@ class MlflowRegistry:
                 "it kept no model",
                 "publish a trial that did",
             )
-        with self._lock(name):
+        with self._turn(name):
             self._registered_or_new(name)
             for known in self._versions(name):
                 if known.tags.get(Tag.MODEL) == trial.model_reference:
@@ -102,7 +106,7 @@ class MlflowRegistry:
     def crown(
         self, version: Version, expected: int | None, decision: Decision | None = None
     ) -> None:
-        with self._lock(version.name):
+        with self._turn(version.name):
             current = self._aliased(version.name, CHAMPION)
             if current != expected:
                 raise Refusal(
@@ -112,7 +116,7 @@ class MlflowRegistry:
                     "compare with the new champion and promote again",
                 )
             if decision is not None:
-                self._append(decision)
+                self._append(decision.model, {DECISION: decision.as_dict()})
             if current == version.number:
                 return
             if current is not None:
@@ -121,34 +125,55 @@ class MlflowRegistry:
 
     @tells_store_errors("move the challenger")
     def challenge(self, version: Version) -> None:
-        with self._lock(version.name):
+        with self._turn(version.name):
             self._point(version.name, CHALLENGER, version.number)
+
+    @tells_store_errors("record the look")
+    def look(self, request: LookRequest) -> Look:
+        check_name(request.model, "model")
+        with self.turns("looks"), self._turn(request.model):
+            recorded = [look for name in self.names() for look in self.looks(name)]
+            look = next_look(request, recorded)
+            if look not in recorded:
+                self._append(look.model, {LOOK: look.as_dict()})
+            return look
 
     @tells_store_errors("record the decision")
     def record(self, decision: Decision) -> None:
         check_name(decision.model, "model")
-        with self._lock(decision.model):
-            self._append(decision)
-
-    def _append(self, decision: Decision) -> None:
-        tags = self._registered_or_new(decision.model).tags
-        number = max(_decision_numbers(tags), default=0) + 1
-        self.client.set_registered_model_tag(
-            decision.model,
-            f"{DECISION_TAG}{number:06d}",
-            canonical_json(decision.as_dict()),
-        )
+        with self._turn(decision.model):
+            self._append(decision.model, {DECISION: decision.as_dict()})
 
     @tells_store_errors("read the history")
     def history(self, name: str) -> list[Decision]:
+        return [
+            Decision.from_dict(entry[DECISION]) for entry in self._record(name) if DECISION in entry
+        ]
+
+    @tells_store_errors("read the looks")
+    def looks(self, name: str) -> list[Look]:
+        return [Look.from_dict(entry[LOOK]) for entry in self._record(name) if LOOK in entry]
+
+    @tells_store_errors("describe the version")
+    def describe(self, version: Version, text: str) -> None:
+        self.client.update_model_version(version.name, str(version.number), text)
+
+    def _append(self, name: str, content: dict[str, object]) -> None:
+        tags = self._registered_or_new(name).tags
+        texts = _record_texts(tags)
+        follow(texts, tags.get(HEAD_TAG, ""), self._record_place(name))
+        text = link(content, head_of(texts[-1]) if texts else "")
+        self.client.set_registered_model_tag(name, f"{RECORD_TAG}{len(texts) + 1:06d}", text)
+        self.client.set_registered_model_tag(name, HEAD_TAG, head_of(text))
+
+    def _record(self, name: str) -> list[dict[str, Any]]:
         check_name(name, "model")
         model = self._registered(name)
-        if model is None:
-            return []
-        return [
-            Decision.from_dict(json.loads(model.tags[f"{DECISION_TAG}{number:06d}"]))
-            for number in sorted(_decision_numbers(model.tags))
-        ]
+        tags = model.tags if model else {}
+        return follow(_record_texts(tags), tags.get(HEAD_TAG, ""), self._record_place(name))
+
+    def _record_place(self, name: str) -> str:
+        return f"registered model {name!r} at {masked(self.address)}"
 
     @tells_store_errors("list the models")
     def names(self) -> list[str]:
@@ -168,17 +193,17 @@ class MlflowRegistry:
         """As the port says, for every form `parse_reference` reads; what fails is removed again."""
         model, known = self._referenced(model_reference)
         make_empty(folder)
-        copy_model(self.client, model, folder)
-        (folder / _MLFLOW_NOTE).unlink(missing_ok=True)
         try:
+            copy_model(self.client, model, folder)
+            (folder / _MLFLOW_NOTE).unlink(missing_ok=True)
             verify(folder, manifest_digest or known, model_reference)
         except DataError:
             shutil.rmtree(folder)
             raise
         return opened_folder(folder)
 
-    def _lock(self, name: str) -> AbstractContextManager[None]:
-        return exclusive(self.lock_folder / f"registry-{name}.lock")
+    def _turn(self, name: str) -> AbstractContextManager[None]:
+        return self.turns(f"model-{name}")
 
     def _registered(self, name: str) -> RegisteredModel | None:
         try:
@@ -300,8 +325,9 @@ def _manifest_digest(tags: dict[str, str], where: str) -> str:
     return digest
 
 
-def _decision_numbers(tags: dict[str, str]) -> list[int]:
-    return [int(name.removeprefix(DECISION_TAG)) for name in tags if name.startswith(DECISION_TAG)]
+def _record_texts(tags: Mapping[str, str]) -> list[str]:
+    """The entries of a model's record, by number; one that is missing leaves a gap that shows."""
+    return [tags[name] for name in sorted(tags) if name.startswith(RECORD_TAG)]
 
 
 if TYPE_CHECKING:

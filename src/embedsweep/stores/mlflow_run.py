@@ -67,6 +67,7 @@ class Tag(StrEnum):
     RUN = "embedsweep.run"
     VERDICT = "embedsweep.verdict"
     VERSION = "embedsweep.version"
+    COLLECTED = "embedsweep.collected"
 
 
 def origin_tags() -> dict[str, str]:
@@ -222,7 +223,7 @@ def trial_of(run: Run) -> Trial:
             seconds=metrics.get("seconds", 0.0),
             peak_memory=round(metrics.get("peak_memory_mb", 0.0) * _MEBIBYTE),
             run_id=run.info.run_id,
-            model_reference=tags.get(Tag.MODEL),
+            model_reference=None if Tag.COLLECTED in tags else tags.get(Tag.MODEL),
             reused_from=tags.get(Tag.REUSED_FROM),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -52,6 +52,13 @@ class Owner:
             return False
         return _exists(self.pid) and _started(self.pid) == self.started
 
+    def has_ended(self) -> bool:
+        """Whether it is known to have ended; of another machine's process that is not known."""
+        here = Owner.here()
+        if self.host != here.host:
+            return False
+        return not (_exists(self.pid) and _started(self.pid) == self.started)
+
 
 def _exists(pid: int) -> bool:
     try:

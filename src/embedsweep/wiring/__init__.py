@@ -6,18 +6,21 @@ Heavy libraries are imported inside the functions, when a command needs them.
 from embedsweep.config import load_experiment
 from embedsweep.wiring.deployment import export, serve
 from embedsweep.wiring.evidence import (
-    describe_stores,
     job_book,
     open_ledger,
     open_registry,
+    open_upkeep,
     show_pages,
 )
 from embedsweep.wiring.models import opened_model
+from embedsweep.wiring.reporting import drawn_page, publish_page
+from embedsweep.wiring.soundness import examine
 from embedsweep.wiring.sweeping import coordinator, load, notes, preflight, truncation
 
 __all__ = [
     "coordinator",
-    "describe_stores",
+    "drawn_page",
+    "examine",
     "export",
     "job_book",
     "load",
@@ -25,8 +28,10 @@ __all__ = [
     "notes",
     "open_ledger",
     "open_registry",
+    "open_upkeep",
     "opened_model",
     "preflight",
+    "publish_page",
     "serve",
     "show_pages",
     "truncation",

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedsweep.core.canaries import check_canaries
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.wiring.evidence import locations, open_registry, scratch
 from embedsweep.wiring.loopback import fine_tuning as open_service
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 
 
 def export(stores: str | None, reference: str, folder: Path) -> None:
-    """Copy a registered model into a new folder, verified."""
+    """Copy a registered model into a new folder, its files and its canaries verified."""
     if folder.exists():
         raise UsageError(
             f"folder {folder}", "the command line", "it exists already", "name a new folder"
         )
     if not reference.startswith(REGISTERED):
         reference = f"models:/{reference}@champion"
-    with scratch(locations(stores).home) as work:
-        shutil.copytree(open_registry(stores).fetch(reference, work), folder)
+    home = locations(stores).home
+    with scratch(home) as work, opener(home) as open_model:
+        fetched = open_registry(stores).fetch(reference, work)
+        check_canaries(open_model(fetched), work, reference)
+        shutil.copytree(fetched, folder)
 
 
 def serve(

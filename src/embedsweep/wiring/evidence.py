@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
     from embedsweep.stores.job_book import SqlJobBook
     from embedsweep.stores.mlflow_ledger import MlflowLedger
     from embedsweep.stores.mlflow_registry import MlflowRegistry
+    from embedsweep.stores.mlflow_upkeep import MlflowUpkeep
 
 DEFAULT_STORES = Path("mlruns-config/local.env")
+WORK_FOLDER = "work"
 
 
 def locations(stores: str | None) -> StoreLocations:
@@ -39,9 +40,19 @@ def open_ledger(stores: str | None) -> MlflowLedger:
 def open_registry(stores: str | None) -> MlflowRegistry:
     from embedsweep.stores.connection import open_client
     from embedsweep.stores.mlflow_registry import MlflowRegistry
+    from embedsweep.stores.registry_locks import turns_at
 
     places = locations(stores)
-    return MlflowRegistry(open_client(places), places.home / "locks")
+    turns = turns_at(places.study_url, places.home / "locks")
+    return MlflowRegistry(open_client(places), turns)
+
+
+def open_upkeep(stores: str | None) -> MlflowUpkeep:
+    from embedsweep.stores.connection import open_client
+    from embedsweep.stores.mlflow_upkeep import MlflowUpkeep
+
+    places = locations(stores)
+    return MlflowUpkeep(open_client(places), places.home / "locks", places.home / WORK_FOLDER)
 
 
 @contextmanager
@@ -56,19 +67,19 @@ def job_book(stores: str | None) -> Iterator[SqlJobBook]:
 @contextmanager
 def scratch(home: Path) -> Iterator[Path]:
     """A folder for models on their way, on the disk where they end up."""
-    try:
-        folder = home / "work"
-        folder.mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(dir=folder)
-    except OSError as error:
-        raise UsageError(
-            "EMBEDSWEEP_HOME",
-            str(home),
-            f"it cannot be written: {error.strerror}",
-            "make the folder writable or choose another one",
-        ) from error
-    with made as path:
-        yield Path(path)
+    from embedsweep.stores.workspace import work_folder
+
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(work_folder(home / WORK_FOLDER))
+        except OSError as error:
+            raise UsageError(
+                "EMBEDSWEEP_HOME",
+                str(home),
+                f"it cannot be written: {error.strerror}",
+                "make the folder writable or choose another one",
+            ) from error
+        yield path
 
 
 def show_pages(stores: str | None, port: int) -> int:
@@ -79,19 +90,3 @@ def show_pages(stores: str | None, port: int) -> int:
     places = locations(stores)
     open_client(places)
     return show(places.tracking_uri, places.artifacts, port)
-
-
-def describe_stores(stores: str | None) -> dict[str, str]:
-    """What the stores are and that they answer, by what they hold."""
-    from embedsweep.stores.addresses import masked
-
-    places = locations(stores)
-    experiments = open_ledger(stores).names()
-    models = open_registry(stores).names()
-    return {
-        "runs": f"{masked(places.tracking_uri)}: {len(experiments)} experiments",
-        "models": f"{masked(places.tracking_uri)}: {len(models)} registered",
-        "studies": masked(places.study_url),
-        "artifacts": places.artifacts,
-        "home": str(places.home),
-    }

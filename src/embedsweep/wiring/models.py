@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedsweep.core.canaries import check_canaries
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import Base
 from embedsweep.wiring.evidence import job_book, locations, open_registry, scratch
@@ -16,6 +18,7 @@ from embedsweep.wiring.loopback import Loopback
 from embedsweep.wiring.providers import Providers
 
 if TYPE_CHECKING:
+    from embedsweep.backends.hosted.backend import Keep
     from embedsweep.backends.hosted.meter import Meter
     from embedsweep.backends.local.backend import LocalBackend
     from embedsweep.core.ports import Backend, Embedder
@@ -62,22 +65,35 @@ def providers(home: Path, key_variables: Mapping[str, str]) -> Iterator[Provider
         yield Providers(os.environ, key_variables, loopback)
 
 
+@dataclass(frozen=True)
+class Backends:
+    """The backends of an experiment's sweeps, by recipe kind.
+
+    Attributes:
+        kept: Vectors of frozen models go through the cache: no text is embedded, or paid for,
+            twice.
+        live: The same without the cache, as a server has them; what they ask for is billed too.
+        meter: Of what all of them are billed.
+    """
+
+    kept: Mapping[str, Backend]
+    live: Mapping[str, Backend]
+    meter: Meter
+
+
 @contextmanager
 def backends(
     stores: str | None, experiment: Experiment, *, cancel_on_interrupt: bool = False
-) -> Iterator[tuple[Mapping[str, Backend], Meter]]:
-    """The backends of an experiment's sweeps by recipe kind, and the meter of what they are billed.
-
-    Vectors of frozen models go through the cache: no text is embedded, or paid for, twice.
-    """
+) -> Iterator[Backends]:
+    """The backends of an experiment's sweeps, for as long as the context lasts."""
     from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
-    from embedsweep.backends.hosted.backend import HostedBackend
     from embedsweep.backends.hosted.meter import Meter
     from embedsweep.backends.hosted.settings import HostedSettings
     from embedsweep.core.jobs import Account
 
     home, variables = locations(stores).home, experiment.key_variables
     cache = EmbeddingCache(home / CACHE_FOLDER)
+    settings = HostedSettings(cancel_on_interrupt=cancel_on_interrupt, key_variables=variables)
     with (
         providers(home, variables) as known,
         job_book(stores) as book,
@@ -87,26 +103,27 @@ def backends(
         def cached(base: Base, open_it: Callable[[], Embedder]) -> Embedder:
             return CachedEmbedder(open_it, model_identity(base, base_digest(base)), cache)
 
-        hosted = HostedBackend(
-            known.connect,
-            book,
-            meter,
-            HostedSettings(cancel_on_interrupt=cancel_on_interrupt, key_variables=variables),
-            keep=cached,
-        )
+        def with_vectors(keep: Keep) -> Mapping[str, Backend]:
+            from embedsweep.backends.hosted.backend import HostedBackend
 
-        def open_base(base: Base) -> Embedder:
-            if base.provider:
-                return hosted.embedder(base)
-            return cached(base, partial(_open_local, base))
+            hosted = HostedBackend(known.connect, book, meter, settings, keep=keep)
 
-        def adapter() -> Backend:
-            from embedsweep.backends.adapter.backend import AdapterBackend
+            def open_base(base: Base) -> Embedder:
+                # What is hosted is kept by its own backend.
+                return (
+                    hosted.embedder(base)
+                    if base.provider
+                    else keep(base, partial(_open_local, base))
+                )
 
-            return AdapterBackend(open_base, base_digest, variables)
+            def adapter() -> Backend:
+                from embedsweep.backends.adapter.backend import AdapterBackend
 
-        makers = {"local": local_backend, "adapter": adapter, "hosted": lambda: hosted}
-        yield OnDemand(makers), meter
+                return AdapterBackend(open_base, base_digest, variables)
+
+            return OnDemand({"local": local_backend, "adapter": adapter, "hosted": lambda: hosted})
+
+        yield Backends(with_vectors(cached), with_vectors(lambda base, open_it: open_it()), meter)
 
 
 def base_digest(base: Base) -> str:
@@ -130,7 +147,12 @@ def opener(home: Path) -> Iterator[Callable[[Path], Embedder]]:
 
 @contextmanager
 def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
-    """A model by reference: ``models:/…``, ``runs:/…``, a folder or a base model's name."""
+    """A model by reference: ``models:/…``, ``runs:/…``, a folder or a base model's name.
+
+    Raises:
+        DataError: A registered model's files are not what was published, or it gives other vectors
+            than when it was measured.
+    """
     from embedsweep.backends.local.base_models import base_folder
     from embedsweep.backends.model_file import MODEL_FILE
 
@@ -143,7 +165,9 @@ def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
             yield open_model(folder if is_exported else base_folder(reference))
             return
         with scratch(home) as work:
-            yield open_model(open_registry(stores).fetch(reference, work))
+            embedder = open_model(open_registry(stores).fetch(reference, work))
+            check_canaries(embedder, work, reference)
+            yield embedder
 
 
 def _opened(known: Providers, folder: Path) -> Embedder:

@@ -15,6 +15,7 @@ from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import LOOPBACK, Base, HostedRecipe, TunedRecipe
 from embedsweep.wiring.evidence import locations, scratch
 from embedsweep.wiring.models import backends, base_digest, providers
+from embedsweep.wiring.provenance import provenance_of
 
 if TYPE_CHECKING:
     from embedsweep.workflows.services import Progress, Services
@@ -38,10 +39,12 @@ def coordinator(
 ) -> Iterator[Services]:
     """The services of the one process that may run the experiment's sweep at a time."""
     from embedsweep.backends.model_file import kind_of
+    from embedsweep.reporting.model_card import model_card
     from embedsweep.stores.connection import open_client
     from embedsweep.stores.locks import lock_sweep
     from embedsweep.stores.mlflow_ledger import MlflowLedger
     from embedsweep.stores.mlflow_registry import MlflowRegistry
+    from embedsweep.stores.registry_locks import turns_at
     from embedsweep.stores.study import open_study
     from embedsweep.workflows.services import Services
 
@@ -49,19 +52,19 @@ def coordinator(
     locks = places.home / "locks"
     with lock_sweep(locks, experiment.name), scratch(places.home) as work:
         client = open_client(places)
-        with backends(stores, experiment, cancel_on_interrupt=cancel_on_interrupt) as (
-            by_kind,
-            meter,
-        ):
+        with backends(stores, experiment, cancel_on_interrupt=cancel_on_interrupt) as known:
             yield Services(
                 ledger=MlflowLedger(client, places.artifacts),
-                registry=MlflowRegistry(client, locks),
-                backends=by_kind,
+                registry=MlflowRegistry(client, turns_at(places.study_url, locks)),
+                backends=known.kept,
                 kind_of=kind_of,
                 open_study=partial(open_study, places.study_url),
-                bill=lambda: meter.bill,
+                open_live=lambda folder: known.live[kind_of(folder)].open(folder),
+                card=model_card,
+                bill=lambda: known.meter.bill,
                 work=work,
                 progress=progress,
+                provenance=provenance_of(experiment),
             )
 
 
@@ -124,4 +127,4 @@ def notes(experiment: Experiment, dataset: Dataset) -> list[str]:
         for name, (share, limit) in truncation(experiment, dataset).items()
         if share > 0
     ]
-    return [*dataset.warnings, *cut, *estimates(experiment, dataset)]
+    return [*dataset.warnings, *dataset.leakage.notes(), *cut, *estimates(experiment, dataset)]

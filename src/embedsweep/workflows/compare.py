@@ -1,46 +1,130 @@
-"""The leaderboard of a sweep."""
+"""The leaderboard of a sweep: who scored what, how sure that is, and which models really differ."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from embedsweep.core.errors import UsageError
+from embedsweep.core.errors import UsageError, UserError
+from embedsweep.core.finalists import Finalist, candidate_of, finalists
 from embedsweep.core.ports import Ledger, OpenSweep
 from embedsweep.core.report import Measure
-from embedsweep.core.trial import Role, Trial, best_trial
+from embedsweep.core.trial import Completed, Role, Trial, best_trial
+from embedsweep.evaluation import (
+    Difference,
+    UnitScores,
+    mean_intervals,
+    pairwise_differences,
+    unit_scores,
+)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """A sweep's trials, baselines apart.
+    """A sweep's trials, baselines apart, and how sure their scores are.
 
     Attributes:
         experiment: The experiment's name.
         objective: What the sweep maximises.
         baselines, trials: The best first, those without a score last.
+        finalists: Recipes run on further seeds, the best mean first.
+        intervals: 95 % bootstrap interval of the objective's validation mean, by run id.
+        differences: Every pair of completed trials and baselines, by their run ids.
+        notes: Sentences about what is left out of intervals and differences.
     """
 
     experiment: str
     objective: Measure
     baselines: tuple[Trial, ...]
     trials: tuple[Trial, ...]
+    finalists: tuple[Finalist, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> Trial | None:
         """The best tuned trial; None if none completed."""
         return best_trial(list(self.trials), self.objective)
 
+    @property
+    def candidate(self) -> Trial | None:
+        """What promotion would judge; None if no trial completed."""
+        return candidate_of([*self.trials, *self.repeats], self.objective)
+
+    @property
+    def repeats(self) -> tuple[Trial, ...]:
+        """The finalists' runs on further seeds, by number."""
+        found = (trial for finalist in self.finalists for trial in finalist.repeats)
+        return tuple(sorted(found, key=lambda trial: trial.number))
+
+    @cached_property
+    def named(self) -> dict[str, Trial]:
+        """Every trial by the name it is shown under, see `name_of`."""
+        return {name_of(each): each for each in (*self.trials, *self.baselines, *self.repeats)}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The inverse of `named`, by run id."""
+        return {trial.run_id: name for name, trial in self.named.items()}
+
+    def difference(self, first: Trial, second: Trial) -> Difference | None:
+        """Of the two trials, first minus second; None where they could not be paired."""
+        return self._by_pair.get((first.run_id, second.run_id))
+
+    @cached_property
+    def _by_pair(self) -> dict[tuple[str, str], Difference]:
+        turned = (
+            Difference(each.second, each.first, -each.gain, each.p_value)
+            for each in self.differences
+        )
+        return {(each.first, each.second): each for each in (*self.differences, *turned)}
+
     def as_dict(self) -> dict[str, Any]:
         """The shape that ``compare --json`` prints."""
+        names, candidate = self.names, self.candidate
         return {
             "experiment": self.experiment,
             "objective": str(self.objective),
             "direction": "maximize",
-            "baselines": [trial.as_dict() for trial in self.baselines],
-            "trials": [trial.as_dict() for trial in self.trials],
+            "baselines": [self._row(trial) for trial in self.baselines],
+            "trials": [self._row(trial) for trial in self.trials],
             "best": self.best.number if self.best else None,
+            "candidate": names[candidate.run_id] if candidate else None,
+            "finalists": [self._finalist(each) for each in self.finalists],
+            "differences": [
+                {
+                    "a": names[each.first],
+                    "b": names[each.second],
+                    "gain": each.gain,
+                    "p_value": each.p_value,
+                    "real": each.real,
+                }
+                for each in self.differences
+            ],
+            "notes": list(self.notes),
         }
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        interval = self.intervals.get(trial.run_id)
+        return {**trial.as_dict(), "interval": list(interval) if interval else None}
+
+    def _finalist(self, finalist: Finalist) -> dict[str, Any]:
+        return {
+            "of": self.names[finalist.trial.run_id],
+            "mean": finalist.mean(self.objective),
+            "deviation": finalist.deviation(self.objective),
+            "numbers": [trial.number for trial in finalist.repeats],
+            "repeats": [self._row(trial) for trial in finalist.repeats],
+        }
+
+
+def name_of(trial: Trial) -> str:
+    """What people call it: ``t3`` for trial 3, ``b0`` for a baseline, ``f2`` for a finalist."""
+    return f"{trial.role.value[0]}{trial.number}"
 
 
 def known_sweep(ledger: Ledger, name: str) -> OpenSweep:
@@ -62,14 +146,69 @@ def leaderboard(ledger: Ledger, name: str) -> Leaderboard:
     sweep = known_sweep(ledger, name)
     objective = Measure.parse(sweep.objective)
     trials = sorted(ledger.trials(sweep), key=lambda trial: _order(trial, objective))
+    scores, notes = _paired(ledger, trials, objective)
+    entered = {
+        trial.run_id: scores[trial.run_id]
+        for trial in trials
+        if trial.run_id in scores and trial.role is not Role.FINALIST
+    }
+    intervals = mean_intervals(list(scores.values()))
     return Leaderboard(
         experiment=name,
         objective=objective,
         baselines=tuple(trial for trial in trials if trial.role is Role.BASELINE),
         trials=tuple(trial for trial in trials if trial.role is Role.TRIAL),
+        finalists=tuple(finalists(trials, objective)),
+        intervals=dict(zip(scores, intervals, strict=True)),
+        differences=pairwise_differences(entered),
+        notes=tuple(notes),
     )
 
 
 def _order(trial: Trial, objective: Measure) -> tuple[float, int]:
     score = trial.score(objective)
     return (float("inf") if score is None else -score, trial.number)
+
+
+def _paired(
+    ledger: Ledger, trials: Iterable[Trial], objective: Measure
+) -> tuple[dict[str, UnitScores], list[str]]:
+    """What the trials scored by unit, by run id, and why some are left out."""
+    if not objective.has_scores:
+        return {}, [f"{objective} has no score per example: no interval, and no pair can be tested"]
+    scores: dict[str, UnitScores] = {}
+    notes: list[str] = []
+    names: dict[str, str] = {}
+    for trial in trials:
+        if not isinstance(trial.outcome, Completed):
+            continue
+        names[trial.run_id] = name_of(trial)
+        try:
+            # One report at a time: of many large ones only the sums by unit are kept.
+            scores[trial.run_id] = unit_scores(ledger.report(trial.run_id), objective)
+        except UserError as error:
+            notes.append(
+                f"{name_of(trial)} is left out of intervals and pairs: {error.faults[0].why}"
+            )
+    return _comparable(scores, names, notes)
+
+
+def _comparable(
+    scores: Mapping[str, UnitScores], names: Mapping[str, str], notes: Sequence[str]
+) -> tuple[dict[str, UnitScores], list[str]]:
+    """Those that most others can be paired with, where two units at least show a spread."""
+    told = list(notes)
+    if not scores:
+        return {}, told
+    (usual, _), *_ = Counter(each.identity for each in scores.values()).most_common(1)
+    kept = {run_id: each for run_id, each in scores.items() if each.identity == usual}
+    others = ", ".join(names[run_id] for run_id in scores if run_id not in kept)
+    if others:
+        told.append(
+            f"measured on another validation split than the rest, and left out of intervals and "
+            f"pairs: {others}"
+        )
+    if len(next(iter(kept.values())).sizes) < 2:
+        told.append("the validation split is a single group: no interval, no pair can be tested")
+        return {}, told
+    return kept, told

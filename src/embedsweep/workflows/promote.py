@@ -7,19 +7,28 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedsweep.core.dataset import Dataset, Split
+from embedsweep.core.canaries import check_canaries
+from embedsweep.core.dataset import Benchmark, Dataset, Split
 from embedsweep.core.errors import Refusal, UsageError
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.ports import OpenSweep, Registry, Version
+from embedsweep.core.finalists import candidate_of
+from embedsweep.core.looks import Look, LookRequest
+from embedsweep.core.ports import Ledger, OpenSweep, Registry, Version
 from embedsweep.core.promotion import Comparison, Decision, Verdict
-from embedsweep.core.report import Report
-from embedsweep.core.trial import Completed, Role, Trial, best_trial
-from embedsweep.evaluation import compare, evaluate
+from embedsweep.core.report import Measure, Report
+from embedsweep.core.trial import Completed, Role, Trial, TrialFailure, best_trial
+from embedsweep.evaluation import (
+    compare,
+    evaluate,
+    query_latency,
+    selection_optimism,
+    slice_changes,
+)
 from embedsweep.workflows.compare import known_sweep
 from embedsweep.workflows.services import Services
 
@@ -36,16 +45,18 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
     """Judge the sweep's best trial against the champion, on test data neither was chosen on.
 
     Where there is no champion, the untuned base model is made one first, so that deployment
-    always finds the best model known and there is something to beat. A candidate that this test
-    split has judged before is not judged again: each look spends evidence.
+    always finds the best model known and there is something to beat. The look at the test split
+    is on record before the split is opened. A candidate that this split has judged before is not
+    judged again.
 
     Raises:
         UsageError: The experiment has no sweep.
-        Refusal: No trial has a score.
+        Refusal: No trial has a score, or the test split can judge no further candidate.
+        DataError: The registry's record was tampered with.
     """
     sweep = known_sweep(services.ledger, experiment.name)
     trials = services.ledger.trials(sweep)
-    candidate = best_trial(trials, experiment.objective, Role.TRIAL)
+    candidate = candidate_of(trials, experiment.objective)
     if candidate is None:
         raise Refusal(
             f"experiment {experiment.name!r}",
@@ -55,24 +66,40 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
         )
     history = services.registry.history(experiment.model)
     benchmark = dataset.digests[Split.TEST]
-    looks = [decision for decision in history if decision.benchmark == benchmark]
-    for decision in looks:
-        if decision.candidate_fingerprint == candidate.fingerprint:
+    for decision in history:
+        same = decision.candidate_fingerprint == candidate.fingerprint
+        if same and decision.benchmark == benchmark:
             _finish_move(services.registry, history[-1])
             return Promotion(decision, recorded=True)
-    champion = services.registry.resolve(experiment.model)
-    if champion is None:
-        champion = _first_champion(experiment, services, trials, candidate)
-    reports = _measure(experiment, dataset, services, candidate, champion)
+    reigning = services.registry.resolve(experiment.model)
+    champion = reigning or _first_champion(experiment, services, trials, candidate)
+    optimism = _optimism(trials, experiment.objective, services.ledger)
+    look = services.registry.look(_request(experiment, dataset, candidate))
     judged = _Judged(
         experiment=experiment,
         candidate=candidate,
         champion=champion,
-        benchmark=benchmark,
-        look=len(looks) + 1,
-        tried=sum(isinstance(trial.outcome, Completed) for trial in trials),
+        was_in_use=reigning is not None,
+        look=look,
+        tried=sum(
+            isinstance(trial.outcome, Completed) and trial.role is Role.TRIAL for trial in trials
+        ),
+        optimism=optimism,
     )
-    return Promotion(_decide(judged, reports, services, sweep), recorded=False)
+    return Promotion(_judge(judged, dataset.unseal(look), services, sweep), recorded=False)
+
+
+def _request(experiment: Experiment, dataset: Dataset, candidate: Trial) -> LookRequest:
+    return LookRequest(
+        model=experiment.model,
+        benchmark=dataset.digests[Split.TEST],
+        sketch=dataset.test_sketch,
+        candidate_fingerprint=candidate.fingerprint,
+        candidate_run=candidate.run_id,
+        at=_now(),
+        by=_who(),
+        plan=experiment.policy.plan,
+    )
 
 
 def _finish_move(registry: Registry, last: Decision) -> None:
@@ -91,9 +118,10 @@ class _Judged:
     experiment: Experiment
     candidate: Trial
     champion: Version
-    benchmark: str
-    look: int
+    was_in_use: bool
+    look: Look
     tried: int
+    optimism: float | None
 
 
 def _first_champion(
@@ -113,65 +141,115 @@ def _first_champion(
     return version
 
 
+def _optimism(trials: list[Trial], objective: Measure, ledger: Ledger) -> float | None:
+    """How far the winner's validation score may lie above its true value, having been picked."""
+    if not objective.has_scores:
+        return None
+    drawn = [trial for trial in trials if trial.role is Role.TRIAL]
+    scored = [trial for trial in drawn if trial.score(objective) is not None]
+    return selection_optimism([ledger.report(trial.run_id) for trial in scored], objective)
+
+
+def _judge(judged: _Judged, benchmark: Benchmark, services: Services, sweep: OpenSweep) -> Decision:
+    """Measure both models, decide, and put the decision on record whatever it is."""
+    champion = judged.champion
+    rival = _measure(
+        judged, benchmark, services, (champion.model_reference, champion.manifest_digest)
+    )
+    try:
+        ours = _measure(judged, benchmark, services, (str(judged.candidate.model_reference), None))
+    except TrialFailure as failure:
+        why = f"its vectors of the test texts are {failure.kind}: {failure.message}"
+        return _record(judged, (Verdict.REFUSED, (why,)), services, sweep, {}, None)
+    reports = {"candidate": ours.report, "rival": rival.report}
+    comparison = _compared(judged, ours, rival)
+    slices = slice_changes(ours.report, rival.report, judged.experiment.objective)
+    verdict = judged.experiment.policy.decide(comparison, judged.look.alpha, slices)
+    return _record(judged, verdict, services, sweep, reports, comparison)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    report: Report
+    dimension: int
+    latency: float | None
+
+
 def _measure(
-    experiment: Experiment,
-    dataset: Dataset,
+    judged: _Judged,
+    benchmark: Benchmark,
     services: Services,
-    candidate: Trial,
-    champion: Version,
-) -> dict[str, Report]:
-    """Both models on the test split, by the same code."""
-    benchmark = dataset.unseal()
-    references = {
-        "candidate": (str(candidate.model_reference), None),
-        "rival": (champion.model_reference, champion.manifest_digest),
-    }
-    reports = {}
-    for side, (reference, manifest) in references.items():
-        folder = Path(tempfile.mkdtemp(prefix="promote-", dir=services.work))
-        try:
-            model = services.registry.fetch(reference, folder, manifest)
-            embedder = services.open(model)
-            reports[side] = evaluate(embedder, benchmark, experiment.objective)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return reports
+    model: tuple[str, str | None],
+) -> _Measured:
+    """A model on the test split, by the same code for both; it is fetched, verified and dropped."""
+    folder = Path(tempfile.mkdtemp(prefix="promote-", dir=services.work))
+    try:
+        opened = services.registry.fetch(model[0], folder, model[1])
+        live = services.open_live(opened)
+        check_canaries(live, folder, model[0])
+        embedder = services.open(opened)
+        report = evaluate(embedder, benchmark, judged.experiment.objective)
+        latency = None
+        if judged.experiment.policy.max_latency is not None:
+            latency = query_latency(live, benchmark)
+        return _Measured(report, embedder.dimension, latency)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decide(
-    judged: _Judged, reports: Mapping[str, Report], services: Services, sweep: OpenSweep
-) -> Decision:
+def _compared(judged: _Judged, ours: _Measured, rival: _Measured) -> Comparison:
     policy = judged.experiment.policy
     comparison = compare(
-        reports["candidate"],
-        reports["rival"],
+        ours.report,
+        rival.report,
         judged.experiment.objective,
         guards=tuple(policy.guards),
         confidence=policy.confidence,
+        alpha=judged.look.alpha,
     )
-    verdict, reasons = policy.decide(comparison)
+    latencies = None
+    if ours.latency is not None and rival.latency is not None:
+        latencies = (ours.latency, rival.latency)
+    return replace(
+        comparison,
+        dimensions=(ours.dimension, rival.dimension) if judged.was_in_use else None,
+        latencies=latencies,
+        optimism=judged.optimism,
+    )
+
+
+def _record(
+    judged: _Judged,
+    verdict: tuple[Verdict, tuple[str, ...]],
+    services: Services,
+    sweep: OpenSweep,
+    reports: Mapping[str, Report],
+    comparison: Comparison | None,
+) -> Decision:
     registry = services.registry
     version = registry.publish(judged.experiment.model, judged.candidate)
-    promoted = verdict is Verdict.PROMOTED
+    promoted = verdict[0] is Verdict.PROMOTED
     decision = Decision(
-        verdict=verdict,
+        verdict=verdict[0],
         model=judged.experiment.model,
         version=version.number,
         previous_version=judged.champion.number,
         champion_version=version.number if promoted else judged.champion.number,
         comparison=comparison,
         trials_tried=judged.tried,
-        look=judged.look,
-        reasons=reasons,
+        look=judged.look.number,
+        alpha=judged.look.alpha,
+        reasons=verdict[1],
         candidate_run=judged.candidate.run_id,
         rival_run=judged.champion.run_id,
         candidate_fingerprint=judged.candidate.fingerprint,
         rival_fingerprint=judged.champion.fingerprint,
-        benchmark=judged.benchmark,
+        benchmark=judged.look.benchmark,
         at=_now(),
         by=_who(),
     )
     services.ledger.record_promotion(sweep, decision, reports)
+    registry.describe(version, services.card(judged.candidate, decision))
     if promoted:
         registry.crown(version, expected=judged.champion.number, decision=decision)
     else:
@@ -205,6 +283,7 @@ def rollback(registry: Registry, name: str) -> Decision:
         comparison=None,
         trials_tried=0,
         look=0,
+        alpha=0.0,
         reasons=(f"rolled back from version {champion.number} by hand",),
         candidate_run=previous.run_id,
         rival_run=champion.run_id,
@@ -226,7 +305,7 @@ def history(registry: Registry, name: str) -> list[dict[str, Any]]:
 
 
 def _as_row(decision: Decision) -> dict[str, Any]:
-    gain = decision.comparison.gain if isinstance(decision.comparison, Comparison) else None
+    found = decision.comparison
     promoted = decision.verdict is Verdict.PROMOTED
     return {
         "version": decision.version,
@@ -236,7 +315,10 @@ def _as_row(decision: Decision) -> dict[str, Any]:
         "to": decision.champion_version,
         "verdict": "rolled back" if decision.rolled_back else decision.verdict.value,
         "run_id": decision.candidate_run,
-        "gain": gain,
+        "gain": found.gain if found else None,
+        "p_value": found.p_value if found else None,
+        "look": decision.look,
+        "alpha": decision.alpha,
         "by": decision.by,
     }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 
 from embedsweep.core.bill import Bill
 from embedsweep.core.errors import UsageError
 from embedsweep.core.ports import Backend, Embedder, Ledger, Registry
-from embedsweep.core.recipe import Base, TunedRecipe
+from embedsweep.core.promotion import Decision
+from embedsweep.core.recipe import Base, Recipe, TunedRecipe
+from embedsweep.core.trial import Trial
 
 
 class Progress(Protocol):
@@ -44,6 +46,19 @@ class Silent:
         del line
 
 
+class Card(Protocol):
+    """Writes a trial's model card."""
+
+    def __call__(
+        self,
+        trial: Trial,
+        decision: Decision | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The card, with what is given of the decision on the model and of where it comes from."""
+        ...
+
+
 OpenStudy = Callable[
     [str, optuna.samplers.BaseSampler, optuna.pruners.BasePruner], optuna.study.Study
 ]
@@ -58,10 +73,14 @@ class Services:
         registry: Where models are promoted.
         backends: By recipe kind.
         kind_of: Tells by a model's folder which kind of recipe made it.
+        open_live: Opens a model from its folder as a server does, with no cache before it.
+        card: Writes a trial's model card, with the decision on it if there is one.
         bill: All that providers have billed so far.
         open_study: Opens the Optuna study of a name, made if absent, maximising.
         work: A folder for models on their way; emptied by whoever fills it.
         progress: Where progress is shown.
+        provenance: Where a recipe's model comes from, as far as this program's surroundings tell:
+            its own code's and the libraries' versions, the machine, the user's files.
     """
 
     ledger: Ledger
@@ -69,9 +88,12 @@ class Services:
     backends: Mapping[str, Backend]
     kind_of: Callable[[Path], str]
     open_study: OpenStudy
+    open_live: Callable[[Path], Embedder]
+    card: Card
     bill: Callable[[], Bill]
     work: Path
     progress: Progress
+    provenance: Callable[[Recipe], Mapping[str, Any]] = lambda recipe: {}
 
     def backend(self, recipe: TunedRecipe) -> Backend:
         return self._backend(recipe.kind)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from embedsweep.core.bill import Bill
+from embedsweep.core.canaries import CANARIES_FILE, canaries_of
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
 from embedsweep.core.ports import (
@@ -21,12 +22,13 @@ from embedsweep.core.ports import (
     TrialEnd,
     TrialStart,
 )
-from embedsweep.core.recipe import BaselineRecipe, TunedRecipe
+from embedsweep.core.recipe import BaselineRecipe, Recipe, TunedRecipe
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Trial, TrialFailure
 from embedsweep.evaluation import evaluate, evaluate_lexical
 from embedsweep.executors.in_process import measured
 from embedsweep.workflows.services import Services
+from embedsweep.workflows.sweep.companions import companions, provenance
 
 KeepsUp = Callable[[int, float], bool]
 """Given an epoch and its objective, whether the trial is worth going on with."""
@@ -43,6 +45,7 @@ class _Made:
     outcome: Outcome
     report: Report | None = None
     model: Path | None = None
+    canaries: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class TrialRunner:
                 facts=facts,
                 bill=_bill(start, self._services.bill() - before),
             )
+            end = replace(end, companions=self._companions(run_id, start, end, took.result))
             return ledger.finish(run_id, start, end)
         except (KeyboardInterrupt, UserError):
             ledger.abandon(run_id)
@@ -156,15 +160,18 @@ class TrialRunner:
             report = evaluate_lexical(self._dataset.valid, self._objective)
             return _Made(Completed(), report)
         self._services.backend_of(recipe.base).untuned(recipe.base, model)
-        return _Made(Completed(), self._measured(self._services.open(model)), model)
+        embedder = self._services.open(model)
+        report = self._measured(embedder)
+        return _Made(Completed(), report, model, self._canaries(recipe, embedder))
 
     def _tuned(self, recipe: TunedRecipe, attempt: _Attempt) -> _Made:
         report: Report | None = None
-        reached = 0
+        reached, canaries = 0, ""
 
         def on_epoch(end: EpochEnd) -> None:
-            nonlocal report, reached
+            nonlocal report, reached, canaries
             report, reached = self._measured(end.embedder), end.epoch
+            canaries = self._canaries(recipe, end.embedder)
             metrics = {**report.metrics(), **end.losses}
             self._services.ledger.epoch(attempt.run_id, end.epoch, metrics)
             if not attempt.keeps_up(end.epoch, report.means[self._objective]):
@@ -177,7 +184,41 @@ class TrialRunner:
             )
         except StopTraining:
             return _Made(Pruned(reached))
-        return _Made(Completed(), report, attempt.model)
+        return _Made(Completed(), report, attempt.model, canaries)
 
     def _measured(self, embedder: Embedder) -> Report:
         return evaluate(embedder, self._dataset.valid, self._objective)
+
+    def _canaries(self, recipe: Recipe, embedder: Embedder) -> str:
+        """Vectors as the model gives them now, before it is saved and opened again."""
+        hosted = recipe.base is not None and recipe.base.provider is not None
+        return canaries_of(embedder, self._dataset.valid, hosted=hosted)
+
+    def _companions(
+        self, run_id: str, start: TrialStart, end: TrialEnd, made: _Made
+    ) -> Mapping[str, str]:
+        if end.model is None or end.report is None:
+            return {}
+        trial = Trial(
+            number=start.number,
+            role=start.role,
+            arm=start.arm,
+            recipe=start.recipe,
+            fingerprint=start.fingerprint,
+            outcome=end.outcome,
+            metrics=end.report.metrics(),
+            seconds=end.seconds,
+            peak_memory=end.peak_memory,
+            run_id=run_id,
+        )
+        origin = provenance(
+            trial,
+            self._sweep,
+            self._dataset,
+            self._services.provenance(trial.recipe),
+            end.facts,
+        )
+        return {
+            CANARIES_FILE: made.canaries,
+            **companions(trial, end.report, origin, self._services.card),
+        }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import Experiment
+from embedsweep.core.finalists import seeded
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
 from embedsweep.core.recipe import (
@@ -54,6 +55,8 @@ def run_sweep(
     """
     bases = {base: services.backend_of(base).base_digest(base) for base in experiment.space.bases()}
     sweep = _open(experiment, dataset, services, bases, new=options.new_study)
+    services.ledger.attach(sweep, "leakage.csv", dataset.leakage.as_csv())
+    services.ledger.attach(sweep, "leakage.json", dataset.leakage.as_json())
     coordinator = _Coordinator(experiment, dataset, services, sweep, bases)
     status = "FAILED"
     try:
@@ -147,6 +150,11 @@ class _Coordinator:
 
     def run(self, wanted: int) -> None:
         began = time.monotonic()
+        if self._search(wanted, began):
+            self._repeat_finalists(began)
+
+    def _search(self, wanted: int, began: float) -> bool:
+        """Run baselines and trials; False if time ran out before all were run."""
         self._show(wanted)
         for start in self._missing_baselines():
             self._keep(self._runner.run(start))
@@ -158,13 +166,34 @@ class _Coordinator:
         repeats = 0
         while len(self._drawn()) < wanted and repeats < REPEATS_IN_A_ROW:
             if self._out_of_time(began):
-                self._services.progress.say("the budget's minutes are spent; no new trial begins")
-                return
+                return False
             if proposals.exhausted:
                 self._services.progress.say("every recipe of the space has been tried")
-                return
+                return True
             repeats = 0 if self._try(proposals) else repeats + 1
             self._show(wanted)
+        return True
+
+    def _repeat_finalists(self, began: float) -> None:
+        """Train the best trials' recipes on further seeds, each recipe once before any twice."""
+        plan = self._experiment.finalists
+        if plan is None:
+            return
+        scored = [
+            (score, trial) for trial in self._drawn() if (score := self._score(trial)) is not None
+        ]
+        chosen = sorted(scored, key=lambda row: (-row[0], row[1].number))[: plan.top]
+        for repeat in range(1, plan.seeds + 1):
+            for _, trial in chosen:
+                recipe = seeded(trial.recipe, repeat)
+                identity = self._fingerprint(recipe)
+                known = [each for each in self._trials.values() if each.role is Role.FINALIST]
+                if any(each.fingerprint == identity for each in known):
+                    continue
+                if self._out_of_time(began):
+                    return
+                start = TrialStart(len(known), Role.FINALIST, trial.arm, recipe, identity)
+                self._keep(self._reused(start) or self._runner.run(start))
 
     def summary(self) -> dict[str, float]:
         """Numbers for the sweep's own run."""
@@ -264,7 +293,10 @@ class _Coordinator:
 
     def _out_of_time(self, began: float) -> bool:
         minutes = self._experiment.budget.minutes
-        return minutes is not None and time.monotonic() - began > minutes * 60
+        if minutes is None or time.monotonic() - began <= minutes * 60:
+            return False
+        self._services.progress.say("the budget's minutes are spent; no new trial begins")
+        return True
 
 
 def _line(trial: Trial, score: float | None, experiment: Experiment) -> str:

@@ -1,0 +1,1 @@
+"""The drawings of a page: each a function from values to one SVG."""
