@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from embedsweep.core.fingerprint import fingerprint
+
 EXPERIMENT = """
 name: mine
 data: {train: train.jsonl, split: {valid: 0.3, test: 0.3}}
@@ -40,7 +42,7 @@ def _check(
 @pytest.mark.parametrize("locale", ["C", "POSIX", "no_SUCH.locale"])
 def test_a_poor_locale_and_no_terminal_home_or_temporary_folder_change_nothing(tmp_path, locale):
     rows = [
-        {"text": f"ärger {(i + 1) * 7919**9:x}", "metadata": {"label": f"größe {i % 2}"}}
+        {"text": f"ärger {fingerprint(i)}", "metadata": {"label": f"größe {i % 2}"}}
         for i in range(40)
     ]
     absent = str(tmp_path / "absent")
