@@ -59,22 +59,25 @@ def run(options: argparse.Namespace) -> int:
     ):
         run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
         board = leaderboard(services.ledger, experiment.name)
-        promotion = None
+        promotion, unjudged = None, None
         if not options.no_promote and board.best is not None:
             shown.say("promotion: candidate and champion on the test split")
             try:
                 promotion = promote(experiment, dataset, services)
-            except UserError:
-                # What the sweep found stands, whatever keeps it from being judged.
-                publish(experiment, dataset, services, shown.say, board)
-                raise
+            except UserError as error:
+                unjudged = error
         publish(experiment, dataset, services, shown.say, board)
     if options.json:
         document = board.as_dict()
         document["promotion"] = decision_as_dict(promotion.decision) if promotion else None
         print_json(document)
+    else:
+        print_leaderboard(board)
+    if unjudged is not None:
+        # What the sweep found stands and is shown, whatever keeps it from being judged.
+        raise unjudged
+    if options.json:
         return 0
-    print_leaderboard(board)
     if promotion is not None:
         print()
         print_decision(promotion.decision, recorded=promotion.recorded)
