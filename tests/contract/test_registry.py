@@ -15,6 +15,7 @@ from embedsweep.core.ports import TrialEnd
 from embedsweep.core.promotion import Verdict
 from embedsweep.core.trial import Completed, Trial
 from embedsweep.stores.manifest import MANIFEST_FILE, SENTENCE_TRANSFORMERS_FOLDER
+from embedsweep.stores.memory import MemoryRegistry
 from tests.contract.store_cases import (
     STORES,
     dataset,
@@ -186,10 +187,15 @@ def test_a_spent_test_split_refuses_and_records_nothing(registry):
     assert len(registry.looks("support")) == 5
 
 
-def test_a_version_is_described(registry, trials):
+def test_a_version_is_described_by_the_last_word_on_it(registry, trials):
     version = registry.publish("support", trials[0])
     registry.describe(version, "# A card")
     registry.describe(version, "# Another")
+    if isinstance(registry, MemoryRegistry):
+        told = registry.descriptions["support", 1]
+    else:
+        told = registry.client.get_model_version("support", "1").description
+    assert told == "# Another"
 
 
 def test_history_grows_and_keeps_its_order(registry):

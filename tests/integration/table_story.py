@@ -8,13 +8,14 @@ from pathlib import Path
 
 from embedsweep.core.bill import Bill
 from embedsweep.core.experiment import DataSpec, Experiment
+from embedsweep.core.ports import Backend
 from embedsweep.core.report import Measure
 from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
 from embedsweep.reporting.model_card import model_card
 from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
 from embedsweep.stores.study import open_study
 from embedsweep.workflows.services import Services, Silent
-from tests.integration.table_backend import TableBackend, table_dataset
+from tests.integration.table_backend import table_dataset
 
 MRR = Measure("mrr", 10)
 DATASET = table_dataset()
@@ -41,7 +42,7 @@ def experiment(**changes: object) -> Experiment:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def services_of(tmp_path: Path, backend: TableBackend) -> Services:
+def services_of(tmp_path: Path, backend: Backend) -> Services:
     models, work = tmp_path / "models", tmp_path / "work"
     models.mkdir()
     work.mkdir()

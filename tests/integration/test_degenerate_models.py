@@ -15,7 +15,6 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from embedsweep.core.bill import Bill
 from embedsweep.core.dataset import Benchmark, RetrievalTask, Split, TextRole
 from embedsweep.core.errors import Refusal
 from embedsweep.core.experiment import DataSpec, Experiment, Sampler
@@ -25,14 +24,11 @@ from embedsweep.core.report import Measure
 from embedsweep.core.space import Arm, Choice, SearchSpace
 from embedsweep.core.trial import Completed, Failed, Role
 from embedsweep.evaluation import evaluate
-from embedsweep.reporting.model_card import model_card
-from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
-from embedsweep.stores.study import open_study
 from embedsweep.workflows.compare import leaderboard
 from embedsweep.workflows.promote import promote
-from embedsweep.workflows.services import Services, Silent
 from embedsweep.workflows.sweep import run_sweep
 from tests.integration.table_backend import DIMENSION, TableEmbedder, table_dataset
+from tests.integration.table_story import services_of
 
 MRR, NDCG = Measure("mrr", 10), Measure("ndcg", 10)
 DATASET = table_dataset()
@@ -157,21 +153,7 @@ def swept(tmp_path):
 
     def sweep(*names):
         backend = NamedBackend(list(names))
-        models, work = tmp_path / "models", tmp_path / "work"
-        models.mkdir()
-        work.mkdir()
-        services = Services(
-            ledger=MemoryLedger(models),
-            registry=MemoryRegistry(models),
-            backends={"local": backend},
-            kind_of=lambda folder: "local",
-            open_live=backend.open,
-            card=model_card,
-            open_study=partial(open_study, f"sqlite:///{tmp_path}/study.db"),
-            bill=Bill,
-            work=work,
-            progress=Silent(),
-        )
+        services = services_of(tmp_path, backend)
         of = experiment(len(names))
         trials = services.ledger.trials(run_sweep(of, DATASET, services))
         drawn = [trial for trial in trials if trial.role is Role.TRIAL]

@@ -147,7 +147,7 @@ def test_a_sweep_over_http(stores, server, tmp_path, monkeypatch, capfd):
         "0",
         "1",
         "2",
-        "registry-support.lock",
+        "registry-model-support.lock",
     ]
     assert capfd.readouterr() == ("", "")
 

@@ -96,7 +96,7 @@ def test_models_without_weights_say_what_they_stand_on() -> None:
 
 
 def test_a_hub_model_is_named_as_the_base_and_a_folder_is_not() -> None:
-    for name, is_named in (("owner/model", True), ("/home/me/model", False)):
+    for name, is_named in (("owner/model", True), ("/srv/model", False)):
         recipe = BaselineRecipe(method="untuned", base_model=name)
         front = model_card(replace(TRIAL, recipe=recipe), provenance=ORIGIN).split("---\n")[1]
         assert (yaml.safe_load(front).get("base_model") == name) is is_named
