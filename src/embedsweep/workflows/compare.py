@@ -18,6 +18,7 @@ from embedsweep.evaluation import (
     UnitScores,
     mean_intervals,
     pairwise_differences,
+    selection_optimism,
     unit_scores,
 )
 
@@ -163,6 +164,18 @@ def leaderboard(ledger: Ledger, name: str) -> Leaderboard:
         differences=pairwise_differences(entered),
         notes=tuple(notes),
     )
+
+
+def optimism_of(trials: Iterable[Trial], objective: Measure, ledger: Ledger) -> float | None:
+    """How far the best trial's validation score may lie above its true value, having been picked.
+
+    None where nothing shows it; see `selection_optimism`.
+    """
+    if not objective.has_scores:
+        return None
+    drawn = [trial for trial in trials if trial.role is Role.TRIAL]
+    scored = [trial for trial in drawn if trial.score(objective) is not None]
+    return selection_optimism([ledger.report(trial.run_id) for trial in scored], objective)
 
 
 def _order(trial: Trial, objective: Measure) -> tuple[float, int]:

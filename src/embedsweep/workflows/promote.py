@@ -18,18 +18,17 @@ from embedsweep.core.errors import Refusal, UsageError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.finalists import candidate_of
 from embedsweep.core.looks import Look, LookRequest
-from embedsweep.core.ports import Ledger, OpenSweep, Registry, Version
+from embedsweep.core.ports import OpenSweep, Registry, Version
 from embedsweep.core.promotion import Comparison, Decision, Verdict
-from embedsweep.core.report import Measure, Report
+from embedsweep.core.report import Report
 from embedsweep.core.trial import Completed, Role, Trial, TrialFailure, best_trial
 from embedsweep.evaluation import (
     compare,
     evaluate,
     query_latency,
-    selection_optimism,
     slice_changes,
 )
-from embedsweep.workflows.compare import known_sweep
+from embedsweep.workflows.compare import known_sweep, optimism_of
 from embedsweep.workflows.services import Services
 
 
@@ -73,7 +72,7 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
             return Promotion(decision, recorded=True)
     reigning = services.registry.resolve(experiment.model)
     champion = reigning or _first_champion(experiment, services, trials, candidate)
-    optimism = _optimism(trials, experiment.objective, services.ledger)
+    optimism = optimism_of(trials, experiment.objective, services.ledger)
     look = services.registry.look(_request(experiment, dataset, candidate))
     judged = _Judged(
         experiment=experiment,
@@ -139,15 +138,6 @@ def _first_champion(
     version = services.registry.publish(experiment.model, untuned)
     services.registry.crown(version, expected=None)
     return version
-
-
-def _optimism(trials: list[Trial], objective: Measure, ledger: Ledger) -> float | None:
-    """How far the winner's validation score may lie above its true value, having been picked."""
-    if not objective.has_scores:
-        return None
-    drawn = [trial for trial in trials if trial.role is Role.TRIAL]
-    scored = [trial for trial in drawn if trial.score(objective) is not None]
-    return selection_optimism([ledger.report(trial.run_id) for trial in scored], objective)
 
 
 def _judge(judged: _Judged, benchmark: Benchmark, services: Services, sweep: OpenSweep) -> Decision:

@@ -23,9 +23,9 @@ from embedsweep.core.promotion import Decision, SliceChange
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.space import Arm, Choice, Domain, Integers, Uniform
 from embedsweep.core.trial import Role, Trial, best_trial
-from embedsweep.evaluation import Difference, selection_optimism, slice_changes
+from embedsweep.evaluation import Difference, slice_changes
 from embedsweep.evaluation.examples import Example, example
-from embedsweep.workflows.compare import Leaderboard, known_sweep, leaderboard
+from embedsweep.workflows.compare import Leaderboard, known_sweep, leaderboard, optimism_of
 from embedsweep.workflows.sweep.importance import importances
 
 PAGE = "report.html"
@@ -232,11 +232,7 @@ def _validation(known: _Sweep, run_id: str, ledger: Ledger) -> float | None:
 def _optimism(known: _Sweep, decision: Decision | None, ledger: Ledger) -> float | None:
     if decision is not None and decision.comparison is not None:
         return decision.comparison.optimism
-    drawn = [trial for trial in known.trials if trial.role is Role.TRIAL]
-    scored = [trial for trial in drawn if trial.score(known.objective) is not None]
-    if len(scored) < 2 or not known.objective.has_scores:
-        return None
-    return selection_optimism([ledger.report(each.run_id) for each in scored], known.objective)
+    return optimism_of(known.trials, known.objective, ledger)
 
 
 def _learning(known: _Sweep) -> list[LearningCurve]:
@@ -290,7 +286,8 @@ def _facts(known: _Sweep, dataset: Dataset) -> dict[str, str]:
     digests = known.opened.identity.get("data", {})
     for split in Split:
         if digests.get(split.value) == dataset.digests[split]:
-            rows = f"{dataset.rows[split]:,} rows, ".replace(",", "\N{NO-BREAK SPACE}", 1)
+            count = f"{dataset.rows[split]:,}".replace(",", "\N{NO-BREAK SPACE}")
+            rows = f"{count} rows, "
         else:
             rows = "changed since; it was "
         facts[f"{split.value} split"] = f"{rows}SHA-256 {str(digests.get(split.value, ''))[:16]}…"
