@@ -66,7 +66,7 @@ test: .venv/ready ## Run the tests, but for the slow ones
 test-slow: .venv/ready ## Run the slow tests
 	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
-bench: .venv/ready ## Run the benchmarks
+bench: .venv/ready ## Run the benchmarks, or those of ARGS="-k throughput", into bench.json
 	$(BIN)/pytest -q -s tests/benchmarks -m bench $(ARGS)
 
 lock: .venv/ready ## Pin the newest packages that pyproject.toml allows

@@ -58,10 +58,12 @@ class TableBackend:
     Attributes:
         before_training: Called with each recipe; what it raises is what training raises.
         luck: What a recipe's seed takes off the noise of its vectors.
+        overtraining: What an epoch adds to the noise.
     """
 
     before_training: Callable[[LocalRecipe], None] = lambda recipe: None
     luck: Callable[[LocalRecipe], float] = lambda recipe: 0.0
+    overtraining: Callable[[int], float] = lambda epoch: 0.0
     trained: list[Recipe] = field(default_factory=list)
 
     def base_digest(self, base: Base) -> str:
@@ -71,7 +73,7 @@ class TableBackend:
         self._save(2.5, folder)
 
     def train(
-        self, recipe: Recipe, data: TrainingSet, folder: Path, listener: TrainingListener
+        self, recipe: Recipe, data: TrainingSet, folder: Path | None, listener: TrainingListener
     ) -> None:
         assert isinstance(recipe, LocalRecipe)
         self.before_training(recipe)
@@ -80,10 +82,12 @@ class TableBackend:
         for epoch in range(1, recipe.epochs + 1):
             listener.on_step(epoch, recipe.epochs)
             losses = {"train/loss": 1 / epoch}
-            save = partial(self._save, noise)
-            listener.on_epoch(EpochEnd(epoch, losses, TableEmbedder(noise), save))
+            now = noise + self.overtraining(epoch)
+            save = partial(self._save, now)
+            listener.on_epoch(EpochEnd(epoch, losses, TableEmbedder(now), save))
         self.trained.append(recipe)
-        self._save(noise, folder)
+        if folder is not None:
+            save(folder)
 
     def open(self, folder: Path) -> TableEmbedder:
         return TableEmbedder(json.loads((folder / "config.json").read_text())["noise"])

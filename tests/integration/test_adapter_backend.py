@@ -14,7 +14,7 @@ import torch
 from embedsweep.backends.adapter.backend import AdapterBackend
 from embedsweep.backends.adapter.embedder import AdapterEmbedder
 from embedsweep.backends.adapter.heads import HEAD_FILE, ResidualHead
-from embedsweep.backends.adapter.training import _FrozenVectors
+from embedsweep.backends.adapter.inputs import TrainingVectors
 from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder
@@ -262,7 +262,7 @@ def test_batches_get_the_vectors_of_their_texts_in_their_roles(
     data: TrainingSet, form: DataForm
 ) -> None:
     model = HashEmbedder()
-    vectors = _FrozenVectors(model, data)
+    vectors = TrainingVectors(model, data)
     for batch in Rows(data, form, 8, seed=1).epoch(0):
         texts, roles = batch.flattened()
         expected = [

@@ -111,11 +111,12 @@ class NamedBackend:
     def untuned(self, base, folder: Path) -> None:
         self._save("sound", folder)
 
-    def train(self, recipe, data, folder: Path, listener) -> None:
+    def train(self, recipe, data, folder: Path | None, listener) -> None:
         name = self.names[round(100 * recipe.learning_rate) - 1]
         save = partial(self._save, name)
         listener.on_epoch(EpochEnd(1, {"train/loss": 0.0}, Model(name), save))
-        self._save(name, folder)
+        if folder is not None:
+            self._save(name, folder)
 
     def open(self, folder: Path) -> Model:
         return Model(json.loads((folder / "config.json").read_text())["model"])

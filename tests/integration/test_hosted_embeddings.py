@@ -9,8 +9,9 @@ import numpy as np
 import openai
 import pytest
 
-from embedsweep.backends.hosted.backend import base_digest, open_hosted
+from embedsweep.backends.hosted.backend import open_hosted
 from embedsweep.backends.hosted.embedder import HostedEmbedder, HostedModel, RequestLimits
+from embedsweep.backends.hosted.identity import base_digest
 from embedsweep.backends.hosted.provider import Provider, open_client
 from embedsweep.backends.model_file import MODEL_FILE, kind_of, write_model_file
 from embedsweep.core.bill import Bill, Price

@@ -13,6 +13,7 @@ from embedsweep.core.bill import Bill, Price
 from embedsweep.core.errors import StoreError
 from embedsweep.core.jobs import JobState
 from embedsweep.core.ports import StopTraining
+from embedsweep.core.recipe import LOOPBACK
 from embedsweep.core.trial import TrialFailure
 from tests.integration.hosted_parts import PROVIDER, RECIPE, Desk, price_for, score_of
 
@@ -211,10 +212,26 @@ def test_a_job_that_takes_too_long_is_cancelled(provider, tmp_path):
 
 
 def test_polls_grow_apart_up_to_their_bound(provider, tmp_path):
-    desk = Desk(provider.url, tmp_path, settings=HostedSettings(poll=1.0))
-    provider.tell(statuses=["running"] * 6 + ["succeeded"])
+    desk = Desk(provider.url, tmp_path, settings=HostedSettings(poll=0.3))
+    provider.tell(statuses=["running"] * 5 + ["succeeded"])
     desk.train()
-    assert desk.slept == pytest.approx([0.5, 0.65, 0.845, 1.0, 1.0, 1.0])
+    assert desk.slept == pytest.approx([0.25, 0.275, 0.3, 0.3, 0.3])
+
+
+def test_the_end_of_a_job_is_seen_within_a_tenth_of_its_time(provider, desk):
+    provider.tell(statuses=["running"] * 39 + ["succeeded"])
+    desk.train()
+    assert sum(desk.slept) > 90
+    assert all(
+        pause <= 0.26 + sum(desk.slept[:place]) / 10 for place, pause in enumerate(desk.slept)
+    )
+    assert max(desk.slept) > 9
+
+
+def test_a_job_at_the_service_of_this_machine_is_looked_at_twice_a_second(provider, desk):
+    provider.tell(statuses=["running"] * 39 + ["succeeded"])
+    desk.train(replace(RECIPE, provider=LOOPBACK))
+    assert max(desk.slept) == pytest.approx(0.5)
 
 
 def test_a_provider_that_fails_while_a_job_runs_is_waited_for(provider, desk):

@@ -9,8 +9,8 @@ from dataclasses import replace
 import openai
 import pytest
 
-from embedsweep.backends.hosted.backend import refusal
 from embedsweep.backends.hosted.clock import Clock
+from embedsweep.backends.hosted.identity import refusal
 from embedsweep.backends.hosted.order import JobOrder
 from embedsweep.backends.hosted.provider import open_client
 from embedsweep.backends.hosted.reconciliation import Settling

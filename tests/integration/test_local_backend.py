@@ -14,8 +14,8 @@ from embedsweep.backends.local.base_models import EMBEDDED, base_folder, folder_
 from embedsweep.backends.local.encoder import (
     LocalEmbedder,
     TrainingEncoder,
+    fast_precision,
     open_model,
-    training_precision,
 )
 from embedsweep.backends.local.training import Training
 from embedsweep.backends.rows import Rows
@@ -77,7 +77,7 @@ def test_every_loss_lowers_itself_and_leaves_a_model_that_opens(
     assert losses[-1] < losses[0]
     assert facts == {
         "device": "cpu",
-        "precision": str(training_precision("cpu")).removeprefix("torch."),
+        "precision": str(fast_precision("cpu")).removeprefix("torch."),
         "threads": str(torch.get_num_threads()),
         "steps": str(4 * -(-len(data) * _rows_per_row(loss) // 8)),
     }
@@ -247,11 +247,17 @@ def test_training_puts_the_same_prompts_before_texts_as_embedding_does(tmp_path:
     model.prompts = {"query": "question: ", "passage": "passage: "}
     texts = ["the rate", "a much longer text about the rate of exchange", "card"]
     encoder = TrainingEncoder(model, torch.float32)
+    encoder.prepare(dict.fromkeys(TextRole, texts))
     embedder = LocalEmbedder(model)
+    seen: list[torch.Tensor] = []
+
+    def objective(vectors: torch.Tensor) -> torch.Tensor:
+        seen.append(vectors.detach())
+        return vectors.sum()
+
     for role in TextRole:
-        with torch.no_grad():
-            forwarded = encoder.forward(texts, [role] * len(texts)).numpy()
-        assert np.allclose(forwarded, embedder.embed(texts, role), atol=1e-5)
+        encoder.backward(texts, [role] * len(texts), objective)
+        assert np.allclose(seen[-1].numpy(), embedder.embed(texts, role), atol=1e-5)
     roles = [embedder.effective_role(role) for role in TextRole]
     assert roles == list(TextRole)
     model.prompts = {}

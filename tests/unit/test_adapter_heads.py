@@ -129,3 +129,16 @@ def test_the_reported_epochs_are_spread_evenly_and_the_last_is_one(epochs: int) 
     assert reported[-1] == epochs
     gaps = {later - earlier for earlier, later in zip([0, *reported], reported, strict=False)}
     assert max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize(("first", "epochs"), [(1, 8), (5, 5), (5, 14), (6, 50), (40, 200)])
+def test_only_epochs_that_may_be_kept_are_reported(first: int, epochs: int) -> None:
+    reported = sorted(reported_epochs(epochs, first))
+    assert len(reported) == min(epochs - first + 1, REPORTED_EPOCHS)
+    assert reported[0] >= first
+    assert reported[-1] == epochs
+    passed = [first - 1, *reported]
+    gaps = {later - earlier for earlier, later in zip(passed, reported, strict=False)}
+    assert max(gaps) - min(gaps) <= 1
+    # The control: of all epochs, some of the same training may not be kept.
+    assert first == 1 or min(reported_epochs(epochs)) < first

@@ -38,6 +38,13 @@ class Lowest:
         return low
 
 
+class Highest(Lowest):
+    """Answers with the most of whole numbers."""
+
+    def integer(self, name, low, high, *, log):
+        return high
+
+
 def test_a_full_adapter_arm_becomes_its_domains(tmp_path: Path):
     text = f"""{HEAD}\
     - backend: adapter
@@ -65,7 +72,8 @@ def test_a_full_adapter_arm_becomes_its_domains(tmp_path: Path):
         "head": Choice(("linear", "low_rank", "mlp")),
         "width": Integers(8, 64, log=True),
         "loss": Choice((RANKING, "triplet")),
-        "epochs": Integers(5, 500),
+        "epochs": Choice((500,)),
+        "keep_from": Choice((5,)),
         "learning_rate": Uniform(1e-4, 1e-2, log=True),
         "batch_size": Choice((32, 64)),
         "warmup": Choice((0.0,)),
@@ -115,7 +123,8 @@ def test_what_arms_leave_out_has_a_default(tmp_path: Path):
         {
             "base_model": Choice(("m",)),
             "loss": Choice((RANKING,)),
-            "epochs": Integers(5, 50),
+            "epochs": Choice((50,)),
+            "keep_from": Choice((5,)),
             "learning_rate": Uniform(1e-4, 3e-3, log=True),
             "batch_size": Choice((32,)),
             "head": Choice(("linear",)),
@@ -142,6 +151,24 @@ def test_what_arms_leave_out_has_a_default(tmp_path: Path):
 def test_a_width_is_32_where_a_head_has_one(tmp_path: Path, head, width):
     arm = load(tmp_path, f"{HEAD}{ADAPTER}      head: {head}\n").space.arms[0]
     assert arm.knobs.get("width") == width
+
+
+@pytest.mark.parametrize("arm", [LOCAL, ADAPTER])
+@pytest.mark.parametrize(
+    ("given", "most", "first"),
+    [("{low: 2, high: 6}", 6, 2), ("[4, 1, 9]", 9, 1), ("3", 3, None), ("[3]", 3, None)],
+)
+def test_epochs_of_what_is_trained_here_are_gone_through_and_not_drawn(
+    tmp_path, arm, given, most, first
+):
+    drawn = load(tmp_path, f"{HEAD}{arm}      epochs: {given}\n").space.arms[0]
+    recipe = drawn.draw(Lowest(), 7)
+    assert (recipe.epochs, recipe.keep_from) == (most, first)
+    assert drawn.draw(Highest(), 7).epochs == most
+    # The control: a job has but the model of its own number.
+    job = HOSTED + "      provider: loopback\n"
+    jobs = load(tmp_path, f"{HEAD}{job}      epochs: {{low: 2, high: 6}}\n").space.arms[0]
+    assert (jobs.draw(Lowest(), 7).epochs, jobs.draw(Highest(), 7).epochs) == (2, 6)
 
 
 def test_recipes_of_all_kinds_can_be_drawn(tmp_path: Path):
@@ -308,7 +335,8 @@ def test_a_real_range_is_refused_in_a_grid_given_or_by_default(tmp_path, arm, ke
     assert (fault.what, fault.line) == (f"search.arms[0].{key}", ARM_LINE + len(arm.splitlines()))
     assert "list the values, such as [0.001, 0.01]" in fault.fix
     # The control: whole ranges are finite, and so is a list.
-    space = load(tmp_path, f"{grid}      {key}: {given}\n      epochs: {{low: 1, high: 4}}\n").space
+    whole = "      epochs: 1\n      batch_size: {low: 5, high: 8}\n"
+    space = load(tmp_path, f"{grid}      {key}: {given}\n{whole}").space
     assert space.size() == 4
 
 

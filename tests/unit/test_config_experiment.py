@@ -88,7 +88,8 @@ def test_a_full_file_round_trips(tmp_path: Path):
     first = {
         "base_model": Choice(("all-MiniLM-L6-v2",)),
         "loss": Choice(losses),
-        "epochs": Integers(1, 4),
+        "epochs": Choice((4,)),
+        "keep_from": Choice((1,)),
         "learning_rate": Uniform(1e-5, 3e-4, log=True),
         "batch_size": Choice((32, 64)),
     }
@@ -137,7 +138,8 @@ def test_what_is_left_out_has_a_default(tmp_path: Path):
     knobs = {
         "base_model": Choice(("m",)),
         "loss": Choice(("multiple_negatives_ranking",)),
-        "epochs": Integers(1, 3),
+        "epochs": Choice((3,)),
+        "keep_from": Choice((1,)),
         "learning_rate": Uniform(1e-5, 2e-4, log=True),
         "batch_size": Choice((32,)),
     }
@@ -264,7 +266,8 @@ def test_a_whole_space_can_be_drawn_from(tmp_path: Path):
 
     arm, recipe = load(tmp_path, FULL).space.draw(Lowest())
     assert (arm, recipe.loss, recipe.seed) == ("local", Loss.MULTIPLE_NEGATIVES_RANKING, 11)
-    assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (1, 1e-5, 32)
+    assert (recipe.epochs, recipe.keep_from) == (4, 1)
+    assert (recipe.learning_rate, recipe.batch_size) == (1e-5, 32)
 
 
 def test_the_schema_knows_every_key_and_no_other():

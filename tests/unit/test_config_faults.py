@@ -150,6 +150,12 @@ BAD = [
         "search.arms[0].epochs.log",
         ('"yes", expected true or false',),
     ),
+    (
+        "      epochs: 1",
+        "      epochs: {low: 1, high: 2, log: true}",
+        "search.arms[0].epochs",
+        ("every one of them is measured", "remove log"),
+    ),
     ("      learning_rate: 1e-5", "      learning_rate: abc", "", ('"abc", expected a number',)),
     ("      learning_rate: 1e-5", "      learning_rate: .nan", "", ("NaN, expected a finite",)),
     ("      learning_rate: 1e-5", "      learning_rate: .inf", "", ("finite number",)),
@@ -345,7 +351,9 @@ def test_a_real_range_is_refused_in_a_grid_given_or_by_default(tmp_path):
     assert (fault.what, fault.line) == ("search.arms[0].learning_rate", 13)
     # The controls: whole ranges and lists are finite, and a real range cannot be listed.
     path = tmp_path / "experiment.yaml"
-    path.write_text(grid.replace("epochs: 1", "epochs: {low: 1, high: 3}"), encoding="utf-8")
+    path.write_text(
+        grid.replace("batch_size: 32", "batch_size: {low: 3, high: 5}"), encoding="utf-8"
+    )
     assert load_experiment(path, {}).space.size() == 3
     knobs = {"loss": Choice(("cosent",)), "learning_rate": Uniform(1e-5, 1e-4)}
     with pytest.raises(ValueError, match="cannot be listed"):

@@ -19,9 +19,13 @@ from embedsweep.core.recipe import (
     LocalRecipe,
     Loss,
     Recipe,
+    TunedRecipe,
+    kept_among,
     recipe_as_dict,
     recipe_fingerprint,
     recipe_from_dict,
+    recipe_in_words,
+    with_epoch,
 )
 from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
 
@@ -234,6 +238,8 @@ JOB = HostedRecipe(
         RECIPE,
         HEAD,
         replace(HEAD, provider=None, dimensions=None, head=Head.LINEAR, width=None),
+        replace(HEAD, keep_from=2),
+        replace(RECIPE, keep_from=1),
         JOB,
         replace(JOB, loss=Loss.TRIPLET),
         BaselineRecipe(method="bm25"),
@@ -262,6 +268,37 @@ def test_a_recipes_identity_hangs_on_all_of_it_and_on_its_context() -> None:
     }
     assert len(marks) == 4
     assert recipe_fingerprint(RECIPE, "data", "base") in marks
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs"),
+    [
+        (RECIPE, [2]),
+        (replace(RECIPE, keep_from=1), [1, 2]),
+        (replace(HEAD, keep_from=3), [3, 4, 5]),
+        (replace(HEAD, keep_from=5), [5]),
+        (JOB, [2]),
+    ],
+)
+def test_what_may_be_kept_are_the_epochs_of_a_choice_or_the_last(
+    recipe: TunedRecipe, epochs: list[int]
+) -> None:
+    assert list(kept_among(recipe)) == epochs
+
+
+def test_a_choice_of_epochs_is_part_of_a_recipe_and_said_of_it() -> None:
+    choice = replace(RECIPE, keep_from=1)
+    assert recipe_fingerprint(choice) != recipe_fingerprint(RECIPE)
+    assert "triplet, 2 epochs, lr" in recipe_in_words(RECIPE)
+    assert "triplet, 1 to 2 epochs, lr" in recipe_in_words(choice)
+    assert "triplet, 1 epoch of 1 to 2, lr" in recipe_in_words(choice, kept_epoch=1)
+
+
+def test_the_kept_epochs_recipe_is_the_training_ended_there() -> None:
+    assert with_epoch(replace(HEAD, keep_from=2), 4) == replace(HEAD, epochs=4)
+    # The controls: nothing was chosen, and a job's model is that of its own number of epochs.
+    assert with_epoch(RECIPE, None) == RECIPE
+    assert with_epoch(JOB, 1) == JOB
 
 
 def test_knobs_default_to_their_loss() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from embedsweep.backends.averaging import TailAverage
 from embedsweep.backends.rows import Batch, Rows
 from embedsweep.core.recipe import AdapterRecipe, LocalRecipe
 from embedsweep.core.trial import TrialFailure
@@ -17,7 +18,10 @@ GRADIENT_NORM = 1.0
 
 
 class Optimization:
-    """AdamW over all epochs of a recipe, its rate climbing over the warm-up and falling to zero.
+    """AdamW over all epochs of a recipe, at a rate that climbs over the warm-up and then stays.
+
+    Nothing but the number of steps hangs on the number of epochs, and the model after an epoch is
+    an average over the steps so far: it is bit for bit the model of a recipe of so many epochs.
 
     Args:
         model: What is trained, in place.
@@ -43,11 +47,15 @@ class Optimization:
             fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._average = TailAverage(_trained(model))
 
     def epochs(
         self, backward: Callable[[Batch], Tensor], on_step: Callable[[int, int, float], None]
     ) -> Iterator[tuple[int, float]]:
-        """Train, pausing after every epoch with the model ready to embed.
+        """Train, pausing after every epoch with the averaged model ready to embed.
+
+        Training goes on from the weights as they were, which come back when it does; after the
+        last epoch the model stays averaged.
 
         Args:
             backward: Leaves the gradients of a batch's loss in the weights and returns the loss.
@@ -62,21 +70,21 @@ class Optimization:
         done = 0
         for epoch in range(self._recipe.epochs):
             losses = []
+            self._average.hide()
             self._model.train()
             for batch in self._rows.epoch(epoch):
                 losses.append(self._step(backward, batch))
                 done += 1
                 on_step(done, self.total_steps, losses[-1])
             self._model.eval()
+            self._average.show()
             _refuse_non_finite_weights(self._model)
             yield epoch + 1, sum(losses) / len(losses)
 
     def _rate(self, step: int) -> float:
-        """Share of the peak rate: a linear climb over the warm-up, then a linear fall to zero."""
-        warmup = max(1, round(self._recipe.warmup * self.total_steps))
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return max(0.0, (self.total_steps - step) / max(1, self.total_steps - warmup))
+        """Share of the recipe's rate: a linear climb over the warm-up, then all of it."""
+        warmup = max(1, round(self._recipe.warmup * self._rows.steps_per_epoch))
+        return min(1.0, (step + 1) / (warmup + 1))
 
     def _step(self, backward: Callable[[Batch], Tensor], batch: Batch) -> float:
         self._optimizer.zero_grad(set_to_none=True)
@@ -87,14 +95,19 @@ class Optimization:
         nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
         self._optimizer.step()
         self._schedule.step()
+        self._average.step()
         return value
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _parameter_groups(
     model: nn.Module, beside: Sequence[nn.Parameter], weight_decay: float
 ) -> list[dict[str, object]]:
     """Matrices decay; vectors (biases, layer norms) and what is trained beside do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = _trained(model)
     decayed = [parameter for parameter in trained if parameter.dim() > 1]
     kept = [parameter for parameter in trained if parameter.dim() <= 1]
     return [

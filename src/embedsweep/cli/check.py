@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from embedsweep.cli import arguments
+from embedsweep.cli.collection import uncollected
 from embedsweep.core.errors import SHOWN_FAULTS, UsageError, UserError
 from embedsweep.core.leakage import Leakage
 
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.findings is not None:
         _check_ending(options.findings)
+    with uncollected():
+        return _checked(options)
 
+
+def _checked(options: argparse.Namespace) -> int:
     from embedsweep import wiring
     from embedsweep.cli.output import note, print_json, print_table
 

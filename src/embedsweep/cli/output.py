@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from embedsweep.core.finalists import Finalist
 from embedsweep.core.promotion import Comparison, Decision
-from embedsweep.core.recipe import recipe_in_words
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Failed, Trial
 
@@ -171,7 +170,7 @@ def _recipe(trial: Trial) -> str:
     if isinstance(trial.outcome, Failed):
         return f"failed: {trial.outcome.kind}: {trial.outcome.message}"
     state = "" if trial.state == "completed" else f" ({trial.state})"
-    return f"{recipe_in_words(trial.recipe)}{state}"
+    return f"{trial.recipe_in_words}{state}"
 
 
 def print_side_by_side(found: SideBySide) -> None:

@@ -6,8 +6,17 @@ Called again, it goes on where it stopped and repeats nothing that is done.
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from embedsweep.cli import arguments
+from embedsweep.cli.collection import uncollected
+
+if TYPE_CHECKING:
+    from embedsweep.cli.progress import Bars
+    from embedsweep.core.dataset import Dataset
+    from embedsweep.core.experiment import Experiment
+    from embedsweep.workflows.services import Services
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     if options.trials is not None:
         trials = arguments.whole_number("--trials", options.trials)
 
-    from embedsweep import wiring
     from embedsweep.cli.output import (
         decision_as_dict,
         note,
@@ -46,17 +54,10 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep.workflows.promote import promote
     from embedsweep.workflows.sweep import SweepOptions, run_sweep
 
-    experiment, dataset = wiring.load(options.experiment)
-    wiring.preflight(experiment, dataset, options.stores)
-    for line in wiring.notes(experiment, dataset):
-        note(f"note: {line}")
-    cancel = options.cancel_on_interrupt
-    with (
-        progress() as shown,
-        wiring.coordinator(
-            options.stores, experiment, shown, cancel_on_interrupt=cancel
-        ) as services,
-    ):
+    with ExitStack() as running:
+        shown = progress()
+        with uncollected():
+            experiment, dataset, services = _made_ready(options, shown, running)
         run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
         board = leaderboard(services.ledger, experiment.name)
         promotion, unjudged = None, None
@@ -83,3 +84,25 @@ def run(options: argparse.Namespace) -> int:
         print_decision(promotion.decision, recorded=promotion.recorded)
     note("see the runs side by side: make ui; serve the champion: make serve")
     return 0
+
+
+def _made_ready(
+    options: argparse.Namespace, shown: Bars, running: ExitStack
+) -> tuple[Experiment, Dataset, Services]:
+    """The experiment checked, and its services, with the libraries that its arms need."""
+    from embedsweep import wiring
+    from embedsweep.cli.output import note
+
+    experiment, dataset = wiring.load(options.experiment)
+    wiring.preflight(experiment, dataset, options.stores)
+    for line in wiring.notes(experiment, dataset):
+        note(f"note: {line}")
+    running.enter_context(shown)
+    services = running.enter_context(
+        wiring.coordinator(
+            options.stores, experiment, shown, cancel_on_interrupt=options.cancel_on_interrupt
+        )
+    )
+    for arm in experiment.space.arms:
+        services.backends[arm.backend]
+    return experiment, dataset, services

@@ -13,7 +13,7 @@ from embedsweep.config.fields import ArmName, BaseModelName
 from embedsweep.config.knobs import Knob, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.recipe import LOSS_KNOBS, Loss
-from embedsweep.core.space import Choice, Domain, Uniform
+from embedsweep.core.space import Choice, Domain, Integers, Uniform
 
 NEEDS_A_BATCH = {
     Loss.MULTIPLE_NEGATIVES_RANKING: "no negatives in a batch of 1",
@@ -85,23 +85,32 @@ class TrainedArm(Arm):
     epochs: Annotated[Domain, Knob(int, "Epochs", ge=1, le=1000)] = Field(
         default={"low": 1, "high": 3}, validate_default=True
     )
-    """Passes over the training data."""
+    """Passes over the training data. Of a range or a list, one training goes through them all, the
+    model after each from the lowest to the highest number is measured, and the best is kept."""
     learning_rate: Annotated[Domain, Knob(float, "LearningRate", gt=0, le=1)] = Field(
         default={"low": 1e-5, "high": 2e-4, "log": True}, validate_default=True
     )
-    """Peak rate of AdamW."""
+    """The rate of AdamW, held after the warm-up."""
     batch_size: Annotated[Domain, Knob(int, "BatchSize", ge=1, le=65_536)] = Field(
         default=32, validate_default=True
     )
     """Rows per optimiser step; for pairs: pairs."""
     warmup: Annotated[Domain, Knob(float, "Warmup", ge=0, le=1)] | None = None
-    """Share of the steps over which the rate climbs from zero."""
+    """Share of the first epoch's steps over which the rate climbs from zero."""
     weight_decay: Annotated[Domain, Knob(float, "WeightDecay", ge=0, le=1)] | None = None
     """AdamW's weight decay."""
     scale: Annotated[Domain, Knob(float, "Scale", gt=0, le=1000)] | None = None
     """Inverse temperature of the ranking losses and CoSENT."""
     margin: Annotated[Domain, Knob(float, "Margin", gt=0, le=2)] | None = None
     """Cosine distance beyond which a negative costs nothing (triplet and contrastive losses)."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _not_drawn(cls, domain: Domain) -> Domain:
+        if isinstance(domain, Integers) and domain.log:
+            why = "no number of epochs is drawn: in one training every one of them is measured"
+            raise refused(why, "remove log")
+        return domain
 
     @field_validator("batch_size")
     @classmethod
@@ -112,6 +121,15 @@ class TrainedArm(Arm):
             why = f"{lonely[0]} finds {NEEDS_A_BATCH[lonely[0]]}, expected at least 2"
             raise refused(why, "raise batch_size to 2 or more, better 16 or more")
         return domain
+
+    def knobs(self) -> dict[str, Domain]:
+        """As of every arm, and its epochs as `core.recipe` names them: the most, and a choice."""
+        found = super().knobs()
+        counts = [int(count) for count in self.epochs.values or ()]
+        found["epochs"] = Choice((max(counts),))
+        if min(counts) < max(counts):
+            found["keep_from"] = Choice((min(counts),))
+        return found
 
     @field_validator(*sorted(LOSS_KNOBS), check_fields=False)
     @classmethod

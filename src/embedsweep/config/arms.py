@@ -91,11 +91,13 @@ class AdapterArm(_WithProvider, TrainedArm):
     epochs: Annotated[Domain, Knob(int, "AdapterEpochs", ge=1, le=10_000)] = Field(
         default={"low": 5, "high": 50}, validate_default=True
     )
-    """Passes over the training data; they cost little, for the texts are embedded once."""
+    """Passes over the training data; they cost little, for the texts are embedded once. Of a range
+    or a list, ten models between the lowest and the highest number are measured in one training,
+    and the best is kept."""
     learning_rate: Annotated[Domain, Knob(float, "LearningRate", gt=0, le=1)] = Field(
         default={"low": 1e-4, "high": 3e-3, "log": True}, validate_default=True
     )
-    """Peak rate of AdamW."""
+    """The rate of AdamW, held after the warm-up."""
     dimensions: Annotated[Choice, Knob(int, ge=1, le=65_536)] | None = None
     """Length of the vectors asked of the provider; its own when left out."""
     head: Annotated[Choice, Knob(Head)] = Field(default=[Head.LINEAR.value], validate_default=True)

@@ -34,7 +34,10 @@ FORMS = (ONE, LIST, RANGE)
 class Section(BaseModel):
     """A mapping of the file: keys it does not know are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # Built with the whole file's, once: each section alone would be built and never asked.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
+    )
 
 
 def _number(value: object) -> int | float:
@@ -88,6 +91,12 @@ class Range(Section):
             why = f"low is {low:g} and high is {high:g}, a log range must begin above 0"
             raise refused(why, "raise low above 0 or leave log out")
         return high
+
+
+class _Bounded(Range):
+    """A range of one knob; it has no text of its own to be looked for in the source."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 def _form(value: object) -> str:
@@ -145,7 +154,7 @@ class Knob:
         forms: Any = Annotated[self.item, Tag(ONE)] | several
         if self.title:
             between = create_model(
-                f"{self.title}Range", __base__=Range, low=(self.item, ...), high=(self.item, ...)
+                f"{self.title}Range", __base__=_Bounded, low=(self.item, ...), high=(self.item, ...)
             )
             forms |= Annotated[between, Tag(RANGE)]
         to_domain: Callable[[Any], Domain] = _domain

@@ -35,7 +35,8 @@ class Finalist:
 
     Attributes:
         trial: The trial it was drawn for.
-        repeats: The same recipe on further seeds, by number.
+        repeats: The same recipe on further seeds, by number, ended after the epoch kept of the
+            trial: to choose an epoch anew on each seed would make their scores too high again.
     """
 
     trial: Trial
@@ -77,7 +78,7 @@ def finalists(trials: Sequence[Trial], objective: Measure) -> list[Finalist]:
             repeats.setdefault(_seedless(trial.recipe), []).append(trial)
     found = []
     for trial in trials:
-        if trial.role is Role.TRIAL and (mine := repeats.pop(_seedless(trial.recipe), None)):
+        if trial.role is Role.TRIAL and (mine := repeats.pop(_seedless(trial.recipe_kept), None)):
             found.append(Finalist(trial, tuple(sorted(mine, key=lambda each: each.number))))
     return sorted(found, key=lambda each: (-(each.mean(objective) or 0.0), each.trial.number))
 

@@ -59,7 +59,7 @@ class EpochEnd:
     """What a backend tells after an epoch.
 
     Attributes:
-        epoch: Its number, from 1.
+        epoch: Its number, from 1; the recipe's ``epochs`` for the last one.
         losses: Metrics of the training itself, such as ``train/loss``.
         embedder: The model so far, for as long as the call lasts.
         save: Leaves the model so far in a folder that `Backend.open` opens.
@@ -106,12 +106,23 @@ class Backend(Protocol):
         ...
 
     def train(
-        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+        self,
+        recipe: TunedRecipe,
+        data: TrainingSet,
+        folder: Path | None,
+        listener: TrainingListener,
     ) -> None:
-        """Train and leave the model, or what finds it again, in ``folder``.
+        """Train and leave the last epoch's model, or what finds it again, in ``folder``.
 
-        Calls ``listener.on_epoch`` for each epoch whose model can be had; the last call is of the
-        model that is left in ``folder``.
+        Calls ``listener.on_epoch`` for epochs whose model can be had, for every one that the
+        recipe may keep where there are few, and for the last one at the end.
+
+        Args:
+            recipe: How to train. Which epoch's model is kept is the listener's to see to.
+            data: What to train on.
+            folder: Where the last epoch's model goes; None for nowhere, where the listener saves
+                what it wants.
+            listener: Told of it.
 
         Raises:
             TrialFailure: The model is not finite, or training broke.
@@ -185,6 +196,7 @@ class TrialEnd:
         reused: The equal trial whose result this is, when nothing was run.
         bill: What providers billed for it; None where none was asked.
         companions: Texts to keep beside the model, by file name.
+        kept_epoch: The epoch whose model it is, where the recipe left a choice.
     """
 
     outcome: Outcome
@@ -196,6 +208,7 @@ class TrialEnd:
     reused: Trial | None = None
     bill: Bill | None = None
     companions: Mapping[str, str] = field(default_factory=dict)
+    kept_epoch: int | None = None
 
 
 class Ledger(Protocol):
@@ -259,9 +272,10 @@ class Ledger(Protocol):
         ...
 
     def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
-        """How metrics of a trial went: (step, value) in order of step, the last value of each.
+        """How metrics of a trial went: (step, value) in order of step, the first value of each.
 
-        A metric that the trial never recorded is left out. A reused trial went as its origin did.
+        What its end told counts where no epoch did. A metric that the trial never recorded is left
+        out. A reused trial went as its origin did.
         """
         ...
 

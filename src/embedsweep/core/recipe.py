@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from embedsweep.core.fingerprint import fingerprint
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised when the same recipe would train another model, so that no old result is reused for it."""
 
 
@@ -117,12 +117,14 @@ class Base:
         return f"{self.model}{size} at {self.provider}" if self.provider else self.model
 
 
-class _Knobs:
-    """What recipes trained on this machine share: a loss, and its own knobs."""
+class _Trained:
+    """What recipes trained on this machine share: a loss with knobs of its own, and epochs."""
 
     __slots__ = ()
 
     loss: Loss
+    epochs: int
+    keep_from: int | None
 
     def knob(self, name: str) -> float:
         """The value of a loss-specific knob: as set, or the loss's default."""
@@ -131,18 +133,21 @@ class _Knobs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalRecipe(_Knobs):
+class LocalRecipe(_Trained):
     """A fine-tune of a sentence-transformers model on this machine.
 
     Attributes:
         base_model: Name of a sentence-transformers model, or a folder that holds one.
         loss: What training minimises.
-        epochs: Passes over the training data, at least 1.
-        learning_rate: Peak rate of AdamW, reached after the warm-up.
+        epochs: Passes over the training data at most, at least 1. The model after each of them is
+            the one that a recipe of so many epochs gives.
+        keep_from: The best model on the validation split, of those after epochs ``keep_from`` to
+            ``epochs``, is kept, the earliest of equals; None for the last epoch's.
+        learning_rate: The rate of AdamW, held after the warm-up. What calms the weights in the
+            end is not a falling rate: a model is their average over the later steps so far.
         batch_size: Rows per optimiser step (for pairs: pairs, not texts).
         seed: Fixes row order, dropout and every drawn negative.
-        warmup: Share of all steps over which the rate climbs from zero; it then falls linearly
-            to zero.
+        warmup: Share of the first epoch's steps over which the rate climbs from zero.
         weight_decay: AdamW's, on all weights but biases and layer norms.
         train_tokens: Longest text, in tokens, that training reads; None for the model's limit.
             Evaluation and serving always use the model's own limit.
@@ -165,6 +170,7 @@ class LocalRecipe(_Knobs):
     scale: float | None = None
     margin: float | None = None
     mini_batch_size: int | None = None
+    keep_from: int | None = None
 
     @property
     def base(self) -> Base:
@@ -172,7 +178,7 @@ class LocalRecipe(_Knobs):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterRecipe(_Knobs):
+class AdapterRecipe(_Trained):
     """A small head trained on the vectors of a frozen model.
 
     Attributes:
@@ -180,12 +186,15 @@ class AdapterRecipe(_Knobs):
         head: The head's shape.
         width: Rank of a low-rank head, hidden units of an MLP; None for a linear head.
         loss: What training minimises; any but the cached one, for vectors cost no memory.
-        epochs: Passes over the training data, at least 1.
-        learning_rate: Peak rate of AdamW, reached after the warm-up.
+        epochs: Passes over the training data at most, at least 1. The model after each of them is
+            the one that a recipe of so many epochs gives.
+        keep_from: The best model on the validation split, of those after epochs ``keep_from`` to
+            ``epochs``, is kept, the earliest of equals; None for the last epoch's.
+        learning_rate: The rate of AdamW, held after the warm-up. What calms the weights in the
+            end is not a falling rate: a model is their average over the later steps so far.
         batch_size: Rows per optimiser step.
         seed: Fixes row order, every drawn negative and the head's first weights.
-        warmup: Share of all steps over which the rate climbs from zero; it then falls linearly
-            to zero.
+        warmup: Share of the first epoch's steps over which the rate climbs from zero.
         weight_decay: AdamW's; it pulls the head towards the identity.
         scale: Inverse temperature of the cosine scores (ranking losses, CoSENT, softmax).
         margin: Distance beyond which a negative costs nothing, as a cosine distance.
@@ -207,6 +216,7 @@ class AdapterRecipe(_Knobs):
     weight_decay: float = 0.01
     scale: float | None = None
     margin: float | None = None
+    keep_from: int | None = None
 
     @property
     def base(self) -> Base:
@@ -280,13 +290,17 @@ TUNED: Mapping[str, type[LocalRecipe] | type[AdapterRecipe] | type[HostedRecipe]
 _ENUMS: Mapping[str, type[StrEnum]] = {"loss": Loss, "head": Head, "form": FileForm}
 
 
-def recipe_in_words(recipe: Recipe) -> str:
-    """The recipe on one line, for people."""
+def recipe_in_words(recipe: Recipe, kept_epoch: int | None = None) -> str:
+    """The recipe on one line, for people.
+
+    Args:
+        recipe: The recipe.
+        kept_epoch: The epoch that was kept, where the recipe leaves a choice and it was made.
+    """
     if isinstance(recipe, BaselineRecipe):
         return f"{recipe.method} {recipe.base}" if recipe.base else recipe.method
-    plural = "" if recipe.epochs == 1 else "s"
     loss = recipe.loss.value if recipe.loss else "the server's loss"
-    common = f"{loss}, {recipe.epochs} epoch{plural}"
+    common = f"{loss}, {_epochs_in_words(recipe, kept_epoch)}"
     if isinstance(recipe, HostedRecipe):
         rate = f"lr x {recipe.learning_rate_multiplier:.3g}"
         return f"job: {common}, {rate}, batch {recipe.batch_size}"
@@ -296,6 +310,30 @@ def recipe_in_words(recipe: Recipe) -> str:
     if isinstance(recipe, AdapterRecipe):
         head = f"{recipe.head.value}{f' {recipe.width}' if recipe.width else ''} head: "
     return f"{head}{common}, lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}{own}"
+
+
+def _epochs_in_words(recipe: TunedRecipe, kept_epoch: int | None) -> str:
+    if isinstance(recipe, HostedRecipe) or recipe.keep_from is None:
+        return _counted(recipe.epochs)
+    choice = f"{recipe.keep_from} to {recipe.epochs}"
+    return f"{_counted(kept_epoch)} of {choice}" if kept_epoch else f"{choice} epochs"
+
+
+def _counted(epochs: int) -> str:
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+
+
+def kept_among(recipe: TunedRecipe) -> range:
+    """The epochs of which one's model is kept; the last one alone where there is no choice."""
+    first = None if isinstance(recipe, HostedRecipe) else recipe.keep_from
+    return range(first or recipe.epochs, recipe.epochs + 1)
+
+
+def with_epoch(recipe: Recipe, kept_epoch: int | None) -> Recipe:
+    """The recipe of the model that was kept: the same training, ended after that epoch."""
+    if kept_epoch is None or not isinstance(recipe, _Trained):
+        return recipe
+    return replace(recipe, epochs=kept_epoch, keep_from=None)
 
 
 def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from embedsweep.core.recipe import Recipe, recipe_as_dict
+from embedsweep.core.recipe import Recipe, recipe_as_dict, recipe_in_words, with_epoch
 from embedsweep.core.report import Measure
 
 
@@ -77,6 +77,7 @@ class Trial:
         run_id: The MLflow run that holds the evidence.
         model_reference: Where the model can be opened again; None for BM25 and for no model.
         reused_from: Run id of the equal trial whose result this is, when it was not run again.
+        kept_epoch: The epoch whose model was kept and measured, where the recipe left a choice.
     """
 
     number: int
@@ -91,10 +92,21 @@ class Trial:
     run_id: str = ""
     model_reference: str | None = None
     reused_from: str | None = None
+    kept_epoch: int | None = None
 
     @property
     def state(self) -> str:
         return type(self.outcome).__name__.lower()
+
+    @property
+    def recipe_kept(self) -> Recipe:
+        """The recipe that gives the kept model and leaves no choice of epochs."""
+        return with_epoch(self.recipe, self.kept_epoch)
+
+    @property
+    def recipe_in_words(self) -> str:
+        """The recipe on one line, for people, with the epoch that was kept."""
+        return recipe_in_words(self.recipe, self.kept_epoch)
 
     def score(self, objective: Measure, split: str = "valid") -> float | None:
         """The objective's value; None unless the trial completed."""
@@ -113,6 +125,7 @@ class Trial:
             "state": self.state,
             "arm": self.arm,
             "recipe": recipe_as_dict(self.recipe),
+            "kept_epoch": self.kept_epoch,
             "fingerprint": self.fingerprint,
             "metrics": dict(self.metrics),
             "seconds": self.seconds,

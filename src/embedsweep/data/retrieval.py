@@ -73,12 +73,15 @@ def relevance_task(
         relevant[example] = is_relevant
         query_of[example] = query
 
+    chosen = _chosen(retrieval.judgements)
     search = _Bm25(retrieval.documents)
-    for query, documents in _chosen(retrieval.judgements).items():
+    words = _words([retrieval.queries[query] for query in chosen])
+    for (query, documents), asked in zip(chosen.items(), words, strict=True):
         for document in documents:
             add(query, document, is_relevant=True)
         judged = {document for document, grade in retrieval.judgements[query].items() if grade > 0}
-        for document in search.best(retrieval.queries[query], judged, len(documents)):
+        text = retrieval.queries[query]
+        for document in search.best(asked, text, judged, len(documents)):
             add(query, document, is_relevant=False)
     if all(relevant.values()):
         return None, {}
@@ -113,9 +116,16 @@ class _Bm25:
             self._index = bm25s.BM25(backend="numpy")
             self._index.index(words, show_progress=False)
 
-    def best(self, query: str, without: set[str], count: int) -> list[str]:
-        """The ``count`` highest of the documents not in ``without``, or as many as there are."""
-        scores = self._scores(query)
+    def best(self, words: list[str], query: str, without: set[str], count: int) -> list[str]:
+        """The highest documents.
+
+        Args:
+            words: Of the query.
+            query: The query itself.
+            without: Documents that are left out.
+            count: How many to give, or as many as there are.
+        """
+        scores = self._scores(words)
         scores[[self._positions[document] for document in without]] = -np.inf
         turn = int.from_bytes(draw_order(_DRAW_SEED, query), "big") % len(scores)
         turned = np.roll(scores, -turn)
@@ -128,11 +138,11 @@ class _Bm25:
             found.append(self._ids[(position + turn) % len(scores)])
         return found
 
-    def _scores(self, query: str) -> FloatArray:
+    def _scores(self, words: list[str]) -> FloatArray:
         if self._index is None:
             return np.zeros(len(self._ids), dtype=np.float32)
-        words = self._index.get_tokens_ids(_words([query])[0])
-        scores: FloatArray = self._index.get_scores_from_ids(words)
+        known = self._index.get_tokens_ids(words)
+        scores: FloatArray = self._index.get_scores_from_ids(known)
         return scores
 
 

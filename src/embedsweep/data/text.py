@@ -24,6 +24,8 @@ class _Folding(dict[int, str | None]):
 
 
 _FOLDING = _Folding()
+_ASCII_FOLDING = bytes(ord(chr(code).translate(_FOLDING)) for code in range(128)) + bytes(128)
+"""The same as a table of bytes: no character of ASCII is left out, none becomes several."""
 
 
 def normalise(text: str) -> str:
@@ -33,6 +35,10 @@ def normalise(text: str) -> str:
     marks, digits and symbols stay. A text of punctuation alone is kept as it is, trimmed, so that
     ``?`` and ``!`` differ.
     """
+    if text.isascii():
+        lowered = text.lower()
+        folded = lowered.encode("ascii").translate(_ASCII_FOLDING).decode("ascii")
+        return " ".join(folded.split()) or lowered.strip()
     cased = unicodedata.normalize("NFKC", text).casefold()
     # Once more at the end: a mark may now follow a letter that an invisible one parted it from.
     folded = unicodedata.normalize("NFKC", cased.translate(_FOLDING))

@@ -1,6 +1,7 @@
 """(Embedder, Benchmark) to Report: ranking, classification, health and significance."""
 
-from embedsweep.evaluation.dense import evaluate, measures_of
+from embedsweep.evaluation.classification import WarmStart
+from embedsweep.evaluation.dense import Evaluator, evaluate, measures_of
 from embedsweep.evaluation.examples import Example, example
 from embedsweep.evaluation.health import check_vectors
 from embedsweep.evaluation.latency import query_latency
@@ -18,8 +19,10 @@ from embedsweep.evaluation.slices import slice_changes
 
 __all__ = [
     "Difference",
+    "Evaluator",
     "Example",
     "UnitScores",
+    "WarmStart",
     "check_vectors",
     "compare",
     "evaluate",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from embedsweep.core.dataset import Benchmark, RelevanceTask, RetrievalTask, TextRole
 from embedsweep.core.ports import Embedder
 from embedsweep.core.report import Measure, Report
 from embedsweep.evaluation.classification import (
     CLASSIFICATION_MEASURES,
+    WarmStart,
     can_classify,
     classification_result,
 )
-from embedsweep.evaluation.ranking import Float64Array
+from embedsweep.evaluation.ranking import Float64Array, Judged
 from embedsweep.evaluation.relevance import (
     RELEVANCE_MEASURES,
     can_tell_relevance,
@@ -27,7 +29,7 @@ from embedsweep.evaluation.similarity import (
     similarity_result,
     triplet_result,
 )
-from embedsweep.evaluation.vectors import TextVectors
+from embedsweep.evaluation.vectors import DistinctTexts, TextVectors
 
 
 def measures_of(benchmark: Benchmark, objective: Measure | None = None) -> tuple[Measure, ...]:
@@ -48,29 +50,87 @@ def measures_of(benchmark: Benchmark, objective: Measure | None = None) -> tuple
 
 
 def evaluate(embedder: Embedder, benchmark: Benchmark, objective: Measure | None = None) -> Report:
-    """Measure a model by every task the benchmark has.
+    """Measure a model by every task the benchmark has, once; see `Evaluator`."""
+    return Evaluator(benchmark, objective).report(embedder)
+
+
+class Evaluator:
+    """Measures models on one benchmark. What hangs on the benchmark alone is worked out once.
 
     Each distinct text is embedded once in every role it has. Retrieval and relevance embed
     queries and documents by their roles. Classification, similarity, triplets and retrieval that
-    leaves the query out of its documents embed plain texts, and so share their vectors.
+    leaves the query out of its documents embed plain texts, and so share their vectors. A model is
+    asked for the texts of a role in one call, and every time with the same tuple.
 
     Args:
-        embedder: The model.
         benchmark: Its tasks decide the measures; a task with nothing to measure, such as
             classification with one class, is left out.
         objective: Measured too when it is a ranked measure at a cut-off of its own.
-
-    Raises:
-        TrialFailure: The vectors are worth no measuring; see `check_vectors`.
     """
-    measurable = _measurable(benchmark)
-    vectors = TextVectors(embedder, _texts_by_role(measurable))
-    facts = {
-        "dimension": float(embedder.dimension),
-        "texts": float(vectors.count),
-        "embed_seconds": vectors.seconds,
-    }
-    return report_of(benchmark, list(_results(measurable, vectors, objective)), facts)
+
+    def __init__(self, benchmark: Benchmark, objective: Measure | None = None) -> None:
+        self._benchmark = benchmark
+        self._objective = objective
+        self._measurable = _measurable(benchmark)
+        self._texts: dict[tuple[TextRole, ...], DistinctTexts] = {}
+
+    def report(self, embedder: Embedder, start: WarmStart | None = None) -> Report:
+        """What the model scores.
+
+        Args:
+            embedder: The model.
+            start: Of the probe's solver, for the next epoch of the training that it was last
+                given with; None to begin anew, which is what makes a report repeat.
+
+        Raises:
+            TrialFailure: The vectors are worth no measuring; see `check_vectors`.
+        """
+        texts = self._distinct_texts(embedder)
+        vectors = TextVectors(embedder, texts)
+        facts = {
+            "dimension": float(embedder.dimension),
+            "texts": float(len(texts)),
+            "embed_seconds": vectors.seconds,
+        }
+        return report_of(self._benchmark, list(self._results(vectors, start)), facts)
+
+    def _distinct_texts(self, embedder: Embedder) -> DistinctTexts:
+        effective = {role: embedder.effective_role(role) for role in TextRole}
+        key = tuple(effective.values())
+        if key not in self._texts:
+            self._texts[key] = DistinctTexts(_texts_by_role(self._measurable), effective)
+        return self._texts[key]
+
+    @cached_property
+    def _judged(self) -> Judged | None:
+        task = self._measurable.retrieval
+        return None if task is None else Judged.of(task)
+
+    def _results(self, vectors: TextVectors, start: WarmStart | None) -> Iterator[TaskResult]:
+        benchmark = self._measurable
+        if (retrieval := benchmark.retrieval) is not None:
+            query_role, document_role = _roles(retrieval)
+            queries = vectors.of(query_role, retrieval.queries.values())
+            documents = vectors.of(document_role, retrieval.documents.values())
+            rows = cosine_rows(queries, documents)
+            yield retrieval_result(self._judged or retrieval, rows, self._objective)
+        if (classification := benchmark.classification) is not None:
+            fit_vectors = vectors.of(TextRole.PLAIN, classification.fit_texts)
+            texts = vectors.of(TextRole.PLAIN, classification.texts.values())
+            yield classification_result(classification, fit_vectors, texts, start)
+        if (relevance := benchmark.relevance) is not None:
+
+            def cosines(task: RelevanceTask) -> Float64Array:
+                return vectors.cosines(task.pairs.values(), TextRole.QUERY, TextRole.DOCUMENT)
+
+            yield relevance_result(relevance, cosines)
+        if (triplets := benchmark.triplets) is not None:
+            every = triplets.triplets.values()
+            to_positive = vectors.cosines((anchor, positive) for anchor, positive, _ in every)
+            to_negative = vectors.cosines((anchor, negative) for anchor, _, negative in every)
+            yield triplet_result(triplets, to_positive, to_negative)
+        if (similarity := benchmark.similarity) is not None:
+            yield similarity_result(similarity, vectors.cosines(similarity.pairs.values()))
 
 
 def _measurable(benchmark: Benchmark) -> Benchmark:
@@ -114,30 +174,3 @@ def _texts_by_role(benchmark: Benchmark) -> dict[TextRole, list[str]]:
     if benchmark.similarity is not None:
         plain += (text for pair in benchmark.similarity.pairs.values() for text in pair)
     return texts
-
-
-def _results(
-    benchmark: Benchmark, vectors: TextVectors, objective: Measure | None
-) -> Iterator[TaskResult]:
-    if (retrieval := benchmark.retrieval) is not None:
-        query_role, document_role = _roles(retrieval)
-        queries = vectors.of(query_role, retrieval.queries.values())
-        documents = vectors.of(document_role, retrieval.documents.values())
-        yield retrieval_result(retrieval, cosine_rows(queries, documents), objective)
-    if (classification := benchmark.classification) is not None:
-        fit_vectors = vectors.of(TextRole.PLAIN, classification.fit_texts)
-        texts = vectors.of(TextRole.PLAIN, classification.texts.values())
-        yield classification_result(classification, fit_vectors, texts)
-    if (relevance := benchmark.relevance) is not None:
-
-        def cosines(task: RelevanceTask) -> Float64Array:
-            return vectors.cosines(task.pairs.values(), TextRole.QUERY, TextRole.DOCUMENT)
-
-        yield relevance_result(relevance, cosines)
-    if (triplets := benchmark.triplets) is not None:
-        every = triplets.triplets.values()
-        to_positive = vectors.cosines((anchor, positive) for anchor, positive, _ in every)
-        to_negative = vectors.cosines((anchor, negative) for anchor, _, negative in every)
-        yield triplet_result(triplets, to_positive, to_negative)
-    if (similarity := benchmark.similarity) is not None:
-        yield similarity_result(similarity, vectors.cosines(similarity.pairs.values()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ model maps most texts to the vectors of others.
 SAME_VECTOR = 1e-5
 """Distance below which two unit vectors are one: batching alone moves a float32 vector by 1e-6."""
 
+COMPARED_AT_A_TIME = 4096
+
 
 def check_vectors(vectors: FloatArray, texts: Sequence[str]) -> None:
     """Refuse vectors that no measure should be taken of.
@@ -46,15 +49,16 @@ def check_vectors(vectors: FloatArray, texts: Sequence[str]) -> None:
             between distinct texts is at least 0.99) or ``indistinct`` (more than 1 % of the
             distinct texts, and at least two, have the vector of another).
     """
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    if not np.isfinite(squares).all():
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         _refuse("non_finite_vectors", "vectors are not finite", broken, texts)
     # Rows are of unit length or zero, so that anything between tells them apart.
-    broken = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < 0.25)
+    broken = np.flatnonzero(squares < 0.25)
     if len(broken):
         _refuse("zero_vectors", "vectors have length zero", broken, texts)
 
-    distinct = _distinct(texts)
+    distinct = _distinct(tuple(texts))
     if len(distinct) < 2:
         return
     cosine = _mean_cosine(vectors[_drawn_evenly(distinct)])
@@ -83,18 +87,24 @@ def _shown(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else text[:length] + "…")
 
 
-def _distinct(texts: Sequence[str]) -> list[int]:
-    """The first of every set of texts that differ in more than case, accents, blanks and marks."""
+@lru_cache(maxsize=2)
+def _distinct(texts: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """The first of every set of texts that differ in more than case, accents, blanks and marks.
+
+    To tell takes longer than to rank the texts, and every epoch asks of the same ones: those of
+    the last queries and documents are remembered.
+    """
     first: dict[str, int] = {}
     for row, text in enumerate(texts):
         letters = NO_LETTER.sub("", unicodedata.normalize("NFKD", text).casefold())
         first.setdefault(letters, row)
-    return list(first.values())
+    return np.array([*first.values()], dtype=np.int64)
 
 
-def _drawn_evenly(rows: Sequence[int]) -> list[int]:
+def _drawn_evenly(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     places = np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows)))
-    return [rows[place] for place in places.round().astype(int)]
+    drawn: npt.NDArray[np.int64] = rows[places.round().astype(int)]
+    return drawn
 
 
 def _mean_cosine(vectors: FloatArray) -> float:
@@ -117,7 +127,9 @@ def _shares_vector(vectors: FloatArray) -> npt.NDArray[np.bool_]:
     order = projections.argsort()
     near = np.flatnonzero(np.diff(projections[order]) <= SAME_VECTOR)
     same = np.zeros(len(vectors), dtype=np.bool_)
-    for left, right in zip(order[near], order[near + 1], strict=True):
-        if np.linalg.norm(vectors[left] - vectors[right]) <= SAME_VECTOR:
-            same[[left, right]] = True
+    for start in range(0, len(near), COMPARED_AT_A_TIME):
+        some = near[start : start + COMPARED_AT_A_TIME]
+        left, right = order[some], order[some + 1]
+        equal = np.linalg.norm(vectors[left] - vectors[right], axis=1) <= SAME_VECTOR
+        same[left[equal]] = same[right[equal]] = True
     return same

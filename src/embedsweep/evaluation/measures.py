@@ -122,7 +122,8 @@ def average_precision(levels: Levels, k: int) -> Float64Array:
     share = (levels.relevant - 1) / np.maximum(levels.size - 1, 1)
     # Sum of (at_best + share * (rank - above - 1)) / rank over the ranks of the level.
     precisions = (at_best - share * (levels.above + 1)) * sums + share * (stop - start)
-    return _shares(levels.sums(levels.relevant / levels.size * precisions), levels.found)
+    means = _shares(levels.sums(levels.relevant / levels.size * precisions), levels.found)
+    return np.minimum(1.0, means)
 
 
 def recall(levels: Levels, k: int) -> Float64Array:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from embedsweep.core.dataset import RelevanceTask
 from embedsweep.core.report import Measure
@@ -49,10 +48,16 @@ def relevance_result(task: RelevanceTask, similarities_of: SimilaritiesOf) -> Ta
     return TaskResult(
         scores={ACCURACY: dict(zip(task.pairs, right.astype(float).tolist(), strict=True))},
         means={
-            AVERAGE_PRECISION: float(average_precision_score(relevant, similarities)),
+            AVERAGE_PRECISION: average_precision(similarities, relevant),
             F1: 2 * true_positives / int(accepted.sum() + relevant.sum()),
         },
     )
+
+
+def average_precision(similarities: Float64Array, relevant: BoolArray) -> float:
+    """The precision at every threshold that cuts differently, weighted by the recall it adds."""
+    _, accepted, found = _cuts(similarities, relevant)
+    return float((np.diff(found) * (found[1:] / accepted[1:])).sum() / found[-1])
 
 
 def f1_threshold(similarities: Float64Array, relevant: BoolArray) -> float:

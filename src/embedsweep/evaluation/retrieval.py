@@ -8,7 +8,7 @@ from embedsweep.core.dataset import RetrievalTask
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.report import Measure
 from embedsweep.evaluation.measures import RANKED_MEASURES, Levels, scores
-from embedsweep.evaluation.ranking import ScoreRows, rank
+from embedsweep.evaluation.ranking import Judged, ScoreRows, rank
 from embedsweep.evaluation.result import TaskResult
 
 DEFAULT_MEASURES = tuple(
@@ -43,7 +43,7 @@ def cosine_rows(queries: FloatArray, documents: FloatArray) -> ScoreRows:
 
 
 def retrieval_result(
-    task: RetrievalTask, score_rows: ScoreRows, objective: Measure | None
+    task: RetrievalTask | Judged, score_rows: ScoreRows, objective: Measure | None
 ) -> TaskResult:
     """Every retrieval measure per query, and the share of queries with a tie in the top ranks."""
     ranked = dict(rank(task, score_rows))

@@ -13,7 +13,9 @@ from embedsweep.evaluation.resampling import standard_error
 from embedsweep.evaluation.significance import units_of
 
 
-def selection_optimism(reports: Sequence[Report], measure: Measure) -> float | None:
+def selection_optimism(
+    reports: Sequence[Report], measure: Measure, passed_over: int = 0
+) -> float | None:
     """By how much the best of equally good models would exceed its true value on these examples.
 
     The expected maximum of N normal deviates times the standard error of one model's mean, from
@@ -24,6 +26,9 @@ def selection_optimism(reports: Sequence[Report], measure: Measure) -> float | N
     Args:
         reports: On one benchmark. Where its data has groups, these are what is independent.
         measure: One with scores.
+        passed_over: Models measured and not reported, because a better one of the same training
+            was: they were chosen among too. Epochs of one training resemble each other, so that
+            counting each as a model of its own makes the estimate too high rather than too low.
 
     Returns:
         None with fewer than two models, or two examples or groups: nothing shows the spread.
@@ -39,5 +44,6 @@ def selection_optimism(reports: Sequence[Report], measure: Measure) -> float | N
     variance = fmean(standard_error(sums, sizes) ** 2 for sums, sizes in of_models)
     # The mean over models holds a share of each, which the difference to it lacks.
     variance *= models / (models - 1)
-    highest = NormalDist().inv_cdf((models - 0.375) / (models + 0.25))
+    tried = models + passed_over
+    highest = NormalDist().inv_cdf((tried - 0.375) / (tried + 0.25))
     return highest * sqrt(variance)

@@ -15,46 +15,69 @@ from embedsweep.evaluation.ranking import Float64Array
 PAIRS_AT_A_TIME = 4096
 
 
+class DistinctTexts:
+    """The texts to embed, each once in every role that a model tells apart.
+
+    Args:
+        texts: The texts of each role, repeats allowed.
+        effective: What each role comes to, as of `core.ports.Embedder.effective_role`.
+
+    Attributes:
+        by_role: The distinct texts of each effective role.
+    """
+
+    def __init__(
+        self, texts: Mapping[TextRole, Iterable[str]], effective: Mapping[TextRole, TextRole]
+    ) -> None:
+        merged: dict[TextRole, dict[str, None]] = {}
+        for role, some in texts.items():
+            merged.setdefault(effective[role], {}).update(dict.fromkeys(some))
+        self.by_role = {role: tuple(some) for role, some in merged.items()}
+        self._effective = effective
+        self._rows = {
+            role: {text: row for row, text in enumerate(some)} for role, some in merged.items()
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_role.values()))
+
+    def rows(self, role: TextRole, texts: Iterable[str]) -> tuple[TextRole, list[int]]:
+        """The effective role, and the place of each text among its texts."""
+        effective = self._effective[role]
+        rows = self._rows[effective]
+        return effective, [rows[text] for text in texts]
+
+
 class TextVectors:
     """Unit vectors by role and text.
 
     Attributes:
         seconds: Wall time of embedding.
-        count: Texts embedded; a text counts once in every role the model tells apart.
     """
 
-    def __init__(self, embedder: Embedder, texts: Mapping[TextRole, Iterable[str]]) -> None:
+    def __init__(self, embedder: Embedder, texts: DistinctTexts) -> None:
         """Embed and check all texts.
 
         Args:
             embedder: The model.
-            texts: The texts of each role, repeats allowed.
+            texts: In the roles that this model tells apart.
 
         Raises:
             TrialFailure: The vectors are worth no measuring; see `check_vectors`.
         """
-        self._effective = {role: embedder.effective_role(role) for role in texts}
-        merged: dict[TextRole, dict[str, None]] = {}
-        for role, some in texts.items():
-            merged.setdefault(self._effective[role], {}).update(dict.fromkeys(some))
-        distinct = {role: list(some) for role, some in merged.items()}
+        self._texts = texts
         began = perf_counter()
         self._vectors = {
-            role: embedder.embed(some, role) for role, some in distinct.items() if some
+            role: embedder.embed(some, role) for role, some in texts.by_role.items() if some
         }
         self.seconds = perf_counter() - began
-        self.count = sum(map(len, distinct.values()))
         for role, vectors in self._vectors.items():
-            check_vectors(vectors, distinct[role])
-        self._rows = {
-            role: {text: row for row, text in enumerate(some)} for role, some in distinct.items()
-        }
+            check_vectors(vectors, texts.by_role[role])
 
     def of(self, role: TextRole, texts: Iterable[str]) -> FloatArray:
         """One row per text, in their order."""
-        effective = self._effective[role]
-        rows = self._rows[effective]
-        return self._vectors[effective][[rows[text] for text in texts]]
+        effective, rows = self._texts.rows(role, texts)
+        return self._vectors[effective][rows]
 
     def cosines(
         self,

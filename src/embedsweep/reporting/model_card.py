@@ -13,7 +13,6 @@ from embedsweep.core.recipe import (
     LocalRecipe,
     Recipe,
     recipe_as_dict,
-    recipe_in_words,
 )
 from embedsweep.core.trial import Trial
 
@@ -89,7 +88,7 @@ def _recipe(trial: Trial) -> list[str]:
     return [
         "## How it was made",
         "",
-        f"{recipe_in_words(trial.recipe)} (arm {trial.arm}).",
+        f"{trial.recipe_in_words} (arm {trial.arm}).",
         "",
         f"Recipe: {shown}.",
         f"Fingerprint of recipe, data and base: `{trial.fingerprint}`. MLflow run: "

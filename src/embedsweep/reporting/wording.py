@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from embedsweep.core.recipe import recipe_in_words
 from embedsweep.core.trial import Failed, Role, Trial
 
 SHOWN_TEXT = 400
@@ -53,10 +52,10 @@ def described(trial: Trial) -> str:
     """What was tried, and what became of it where that is no score."""
     if isinstance(trial.outcome, Failed):
         why = short(f"{trial.outcome.kind}: {trial.outcome.message}", 200)
-        return f"failed, {why} ({recipe_in_words(trial.recipe)})"
+        return f"failed, {why} ({trial.recipe_in_words})"
     state = "" if trial.state == "completed" else f" ({trial.state})"
     reused = " (reused)" if trial.reused_from else ""
-    return f"{recipe_in_words(trial.recipe)}{state}{reused}"
+    return f"{trial.recipe_in_words}{state}{reused}"
 
 
 def tip(trial: Trial, score: float | None) -> str:

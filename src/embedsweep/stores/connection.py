@@ -19,6 +19,7 @@ from mlflow.utils.rest_utils import http_request
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
 from embedsweep.stores.locks import exclusive
+from embedsweep.stores.new_database import make_database
 from embedsweep.stores.store_errors import store_errors
 
 NEEDED_MLFLOW = (3, 17)
@@ -144,6 +145,8 @@ def reach_database(url: str) -> None:
 def _open_database(address: str, lock: Path) -> MlflowClient:
     """The client makes the tables where there are none; two at once would break them for good."""
     with exclusive(lock), store_errors(address, "open the tracking store"), _quiet():
+        if scheme_of(address) == "sqlite" and not sqlite_file(address).exists():
+            make_database(sqlite_file(address))
         return MlflowClient(tracking_uri=address, registry_uri=address)
 
 

@@ -109,7 +109,8 @@ class MemoryLedger:
         run.trial = ended_trial(run_id, run.metrics, start, end)
         told = {} if isinstance(end.outcome, Pruned) else dict(run.trial.metrics)
         for name, value in {**told, **(asdict(end.bill) if end.bill else {})}.items():
-            run.curves.setdefault(name, {})[getattr(start.recipe, "epochs", 0)] = float(value)
+            step = getattr(start.recipe, "epochs", 0)
+            run.curves.setdefault(name, {}).setdefault(step, float(value))
         if end.model is not None and isinstance(end.outcome, Completed):
             try:
                 reference = _keep(end.model, end.companions, self.models)

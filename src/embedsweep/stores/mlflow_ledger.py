@@ -34,6 +34,7 @@ from embedsweep.stores.mlflow_run import (
     Tag,
     dataset_inputs,
     end_metrics,
+    end_params,
     end_tags,
     is_whole,
     last_step,
@@ -216,9 +217,9 @@ class MlflowLedger:
         found = {}
         for name in (name for name in names if name in run.data.metrics):
             history = self.client.get_metric_history(run.info.run_id, name)
-            # The end of a trial is told on top of its last epoch; the later word counts.
+            # The end of a trial is told on top of its last epoch, and may be of another one.
             told = sorted(history, key=lambda metric: (metric.step, metric.timestamp))
-            found[name] = list({metric.step: metric.value for metric in told}.items())
+            found[name] = sorted({metric.step: metric.value for metric in reversed(told)}.items())
         return found
 
     @tells_store_errors("keep a file of the sweep")
@@ -333,7 +334,11 @@ class MlflowLedger:
                 *metric_entities(end_metrics(end), step),
             ],
             params=_params(
-                {key: value for key, value in end.facts.items() if key not in run.data.params}
+                {
+                    key: value
+                    for key, value in end_params(trial, end).items()
+                    if key not in run.data.params
+                }
             ),
             tags=_tags(end_tags(trial, end)),
         )

@@ -56,6 +56,7 @@ class Tag(StrEnum):
     OWNER = "embedsweep.owner"
     STATE = "embedsweep.state"
     PRUNED_EPOCH = "embedsweep.pruned_epoch"
+    KEPT_EPOCH = "embedsweep.kept_epoch"
     FAILURE_KIND = "embedsweep.failure_kind"
     FAILURE_MESSAGE = "embedsweep.failure_message"
     NON_FINITE = "embedsweep.non_finite"
@@ -159,6 +160,12 @@ def last_step(recipe: Recipe) -> int:
     return 0 if isinstance(recipe, BaselineRecipe) else recipe.epochs
 
 
+def end_params(trial: Trial, end: TrialEnd) -> dict[str, str]:
+    """What is known of a trial at its end, for MLflow's tables."""
+    kept = {} if trial.kept_epoch is None else {"kept_epoch": str(trial.kept_epoch)}
+    return {**end.facts, **kept}
+
+
 def end_metrics(end: TrialEnd) -> dict[str, float]:
     """What a trial took and what its report says of the measuring itself."""
     facts = end.report.facts if end.report else {}
@@ -176,6 +183,8 @@ def end_tags(trial: Trial, end: TrialEnd) -> dict[str, str]:
         tags[Tag.MODEL] = trial.model_reference
     if trial.reused_from is not None:
         tags[Tag.REUSED_FROM] = trial.reused_from
+    if trial.kept_epoch is not None:
+        tags[Tag.KEPT_EPOCH] = str(trial.kept_epoch)
     return {**tags, **non_finite_tags(end.report.metrics() if end.report else {})}
 
 
@@ -225,6 +234,7 @@ def trial_of(run: Run) -> Trial:
             run_id=run.info.run_id,
             model_reference=None if Tag.COLLECTED in tags else tags.get(Tag.MODEL),
             reused_from=tags.get(Tag.REUSED_FROM),
+            kept_epoch=int(tags[Tag.KEPT_EPOCH]) if Tag.KEPT_EPOCH in tags else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(

@@ -49,6 +49,7 @@ def ended_trial(
         run_id=run_id,
         model_reference=end.reused.model_reference if end.reused else None,
         reused_from=(end.reused.reused_from or end.reused.run_id) if end.reused else None,
+        kept_epoch=end.reused.kept_epoch if end.reused else end.kept_epoch,
     )
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +26,21 @@ if TYPE_CHECKING:
 LOOPBACK_FOLDER = "loopback"
 SERVICE_FOLDER = "fine-tuning"
 CACHE_FOLDER = "embeddings"
+TOKENS_FOLDER = "tokens"
 REGISTERED = ("models:/", "runs:/")
 
 
-def local_backend() -> LocalBackend:
+def local_backend(home: Path | None = None, *, measuring: bool = False) -> LocalBackend:
+    """Models of this machine.
+
+    Args:
+        home: Where token ids are shared among trials and processes; None for nowhere.
+        measuring: See `LocalBackend`.
+    """
     from embedsweep.backends.local.backend import LocalBackend
 
-    return LocalBackend()
+    tokens = home / TOKENS_FOLDER if home is not None else None
+    return LocalBackend(tokens=tokens, measuring=measuring)
 
 
 class OnDemand(Mapping[str, "Backend"]):
@@ -70,9 +78,9 @@ class Backends:
     """The backends of an experiment's sweeps, by recipe kind.
 
     Attributes:
-        kept: Vectors of frozen models go through the cache: no text is embedded, or paid for,
-            twice.
-        live: The same without the cache, as a server has them; what they ask for is billed too.
+        kept: To measure with. Vectors of frozen models go through the cache: no text is embedded,
+            or paid for, twice. Models of this machine embed in the precision they train in.
+        live: As a server has them: without the cache, in float32; what they ask for is billed too.
         meter: Of what all of them are billed.
     """
 
@@ -92,7 +100,7 @@ def backends(
     from embedsweep.core.jobs import Account
 
     home, variables = locations(stores).home, experiment.key_variables
-    cache = EmbeddingCache(home / CACHE_FOLDER)
+    vectors = EmbeddingCache(home / CACHE_FOLDER)
     settings = HostedSettings(cancel_on_interrupt=cancel_on_interrupt, key_variables=variables)
     with (
         providers(home, variables) as known,
@@ -101,19 +109,28 @@ def backends(
         meter = Meter(book, Account(experiment.name, experiment.budget.cost), experiment.prices)
 
         def cached(base: Base, open_it: Callable[[], Embedder]) -> Embedder:
-            return CachedEmbedder(open_it, model_identity(base, base_digest(base)), cache)
+            digest = base_digest(base)
+            # Those of a model of this machine are as exact as it measures here.
+            digest = digest if base.provider else f"{digest} in {_measuring_precision()}"
+            return CachedEmbedder(open_it, model_identity(base, digest), vectors)
 
-        def with_vectors(keep: Keep) -> Mapping[str, Backend]:
+        def with_vectors(keep: Keep, *, measuring: bool) -> Mapping[str, Backend]:
             from embedsweep.backends.hosted.backend import HostedBackend
 
             hosted = HostedBackend(known.connect, book, meter, settings, keep=keep)
+            local = cache(partial(local_backend, home, measuring=measuring))
+
+            @cache
+            def open_local(base: Base) -> Embedder:
+                # One frozen model serves every trial that stands on it.
+                return _open_local(base, local())
 
             def open_base(base: Base) -> Embedder:
                 # What is hosted is kept by its own backend.
                 return (
                     hosted.embedder(base)
                     if base.provider
-                    else keep(base, partial(_open_local, base))
+                    else keep(base, partial(open_local, base))
                 )
 
             def adapter() -> Backend:
@@ -121,15 +138,25 @@ def backends(
 
                 return AdapterBackend(open_base, base_digest, variables)
 
-            return OnDemand({"local": local_backend, "adapter": adapter, "hosted": lambda: hosted})
+            return OnDemand({"local": local, "adapter": adapter, "hosted": lambda: hosted})
 
-        yield Backends(with_vectors(cached), with_vectors(lambda base, open_it: open_it()), meter)
+        yield Backends(
+            kept=with_vectors(cached, measuring=True),
+            live=with_vectors(lambda base, open_it: open_it(), measuring=False),
+            meter=meter,
+        )
+
+
+def _measuring_precision() -> str:
+    from embedsweep.backends.local.devices import best_device, fast_precision
+
+    return str(fast_precision(best_device())).removeprefix("torch.")
 
 
 def base_digest(base: Base) -> str:
     """Identity of an untuned model; raises a `UserError` when it cannot be had."""
     if base.provider:
-        from embedsweep.backends.hosted.backend import base_digest as hosted_digest
+        from embedsweep.backends.hosted.identity import base_digest as hosted_digest
 
         return hosted_digest(base)
     # Not by the backend, whose libraries take seconds to load.
@@ -184,12 +211,14 @@ def _opened(known: Providers, folder: Path) -> Embedder:
     from embedsweep.backends.adapter.backend import AdapterBackend
 
     def open_base(base: Base) -> Embedder:
-        return open_hosted_base(base, connect) if base.provider else _open_local(base)
+        return (
+            open_hosted_base(base, connect) if base.provider else _open_local(base, local_backend())
+        )
 
     return AdapterBackend(open_base, base_digest).open(folder)
 
 
-def _open_local(base: Base) -> Embedder:
+def _open_local(base: Base, backend: LocalBackend) -> Embedder:
     from embedsweep.backends.local.base_models import base_folder
 
-    return local_backend().open(base_folder(base.model))
+    return backend.open(base_folder(base.model))

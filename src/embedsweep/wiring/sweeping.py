@@ -88,7 +88,7 @@ def _digest(base: Base) -> str:
 def _refusal(recipe: TunedRecipe) -> str | None:
     if not isinstance(recipe, HostedRecipe):
         return None
-    from embedsweep.backends.hosted.backend import refusal
+    from embedsweep.backends.hosted.identity import refusal
 
     return refusal(recipe)
 
@@ -109,7 +109,7 @@ def _check_keys(experiment: Experiment, home: Path) -> None:
 def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[float, int]]:
     """By base model of this machine: the share of texts it reads in part, and its token limit."""
     from embedsweep.backends.local.base_models import base_folder
-    from embedsweep.backends.local.truncation import truncated_share
+    from embedsweep.backends.truncation import truncated_share
 
     texts = [*dataset.train.every_text(), *dataset.valid.every_text()]
     names = [base.model for base in experiment.space.bases() if base.provider is None]

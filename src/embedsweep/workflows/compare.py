@@ -11,6 +11,7 @@ from typing import Any
 from embedsweep.core.errors import UsageError, UserError
 from embedsweep.core.finalists import Finalist, candidate_of, finalists
 from embedsweep.core.ports import Ledger, OpenSweep
+from embedsweep.core.recipe import BaselineRecipe, kept_among
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Completed, Role, Trial, best_trial
 from embedsweep.evaluation import (
@@ -175,7 +176,18 @@ def optimism_of(trials: Iterable[Trial], objective: Measure, ledger: Ledger) -> 
         return None
     drawn = [trial for trial in trials if trial.role is Role.TRIAL]
     scored = [trial for trial in drawn if trial.score(objective) is not None]
-    return selection_optimism([ledger.report(trial.run_id) for trial in scored], objective)
+    reports = [ledger.report(trial.run_id) for trial in scored]
+    passed_over = sum(_measured_epochs(trial, objective, ledger) - 1 for trial in scored)
+    return selection_optimism(reports, objective, passed_over)
+
+
+def _measured_epochs(trial: Trial, objective: Measure, ledger: Ledger) -> int:
+    """Of how many epochs one was kept."""
+    if trial.kept_epoch is None or isinstance(trial.recipe, BaselineRecipe):
+        return 1
+    key, choice = objective.key("valid"), kept_among(trial.recipe)
+    told = ledger.curves(trial.run_id, [key]).get(key, ())
+    return max(1, sum(epoch in choice for epoch, _ in told))
 
 
 def _order(trial: Trial, objective: Measure) -> tuple[float, int]:

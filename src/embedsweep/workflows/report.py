@@ -297,6 +297,8 @@ def _facts(known: _Sweep, dataset: Dataset) -> dict[str, str]:
         facts["best recipe"] = ", ".join(
             f"{name} {value}" for name, value in known.best.as_dict()["recipe"].items()
         )
+        if known.best.kept_epoch is not None:
+            facts["epoch kept of the best"] = str(known.best.kept_epoch)
         facts["fingerprint of the best"] = known.best.fingerprint
     facts |= _billed(known)
     facts["experiment, by digest"] = known.opened.digest

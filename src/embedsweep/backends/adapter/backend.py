@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from embedsweep.backends.adapter.embedder import AdapterEmbedder
 from embedsweep.backends.adapter.heads import load_head, save_head
+from embedsweep.backends.adapter.inputs import Inputs
 from embedsweep.backends.adapter.training import AdapterTraining
 from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
 from embedsweep.core.dataset import TrainingSet
@@ -39,30 +41,36 @@ class AdapterBackend:
         self._open_base = open_base
         self._base_digest = base_digest
         self._key_variables = dict(key_variables or {})
+        self._inputs: dict[tuple[Base, str], Inputs] = {}
 
     def base_digest(self, base: Base) -> str:
         return self._base_digest(base)
 
     def train(
-        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+        self,
+        recipe: TunedRecipe,
+        data: TrainingSet,
+        folder: Path | None,
+        listener: TrainingListener,
     ) -> None:
         if not isinstance(recipe, AdapterRecipe):
             raise TypeError(f"expected an adapter recipe, got {recipe.kind}")
         if recipe.loss is Loss.CACHED_MULTIPLE_NEGATIVES_RANKING:
             raise TypeError(f"{recipe.loss.value} saves memory that vectors do not take")
-        base = self._open_base(recipe.base)
+        digest = self._base_digest(recipe.base)
+        inputs = self._inputs_of(recipe.base, digest, data)
         values = {
             "kind": recipe.kind,
             "base": asdict(recipe.base),
-            "base_digest": self._base_digest(recipe.base),
+            "base_digest": digest,
             "head": recipe.head.value,
             "width": recipe.width,
-            "dimension": base.dimension,
+            "dimension": inputs.base.dimension,
             "key_variable": self._key_variables.get(recipe.provider or ""),
         }
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.seed)
-            training = AdapterTraining(base, recipe, data)
+            training = AdapterTraining(inputs, recipe)
 
         def save(folder: Path) -> None:
             save_head(training.head, folder)
@@ -72,10 +80,21 @@ class AdapterBackend:
         listener.on_fact("head_parameters", str(parameters))
         listener.on_fact("device", "cpu")
         listener.on_fact("precision", "float32")
-        listener.on_fact("threads", str(torch.get_num_threads()))
+        listener.on_fact("threads", "1")
         listener.on_fact("steps", str(training.total_steps))
-        training.run(listener, save)
-        save(folder)
+        with _one_thread():
+            training.run(listener, save)
+        if folder is not None:
+            save(folder)
+
+    def _inputs_of(self, base: Base, digest: str, data: TrainingSet) -> Inputs:
+        """Those of the last training, if it was on the same model and training set."""
+        inputs = self._inputs.get((base, digest))
+        if inputs is None or inputs.data is not data:
+            if any(known.data is not data for known in self._inputs.values()):
+                self._inputs.clear()
+            inputs = self._inputs[base, digest] = Inputs(self._open_base(base), data)
+        return inputs
 
     def untuned(self, base: Base, folder: Path) -> None:
         raise TypeError(f"the backend of {base} itself leaves it in a folder, not the adapter's")
@@ -112,6 +131,20 @@ class AdapterBackend:
                 "put that base model back, or train the adapter anew",
             )
         return AdapterEmbedder(base, head)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A head's step is too small to be shared out, and waits for the others where it is.
+
+    The weights then hang on no number of threads either.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _: type[Backend] = AdapterBackend

@@ -36,7 +36,9 @@ class AdapterEmbedder:
 
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         with torch.inference_mode():
-            vectors: FloatArray = self._head(torch.tensor(self._base.embed(texts, role))).numpy()
+            # The head leaves what it is given as it is, so that no copy is needed.
+            frozen = torch.from_numpy(self._base.embed(texts, role))
+            vectors: FloatArray = self._head(frozen).numpy()
         return vectors
 
 

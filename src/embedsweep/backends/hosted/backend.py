@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import openai
 
 from embedsweep.backends.hosted.clock import Clock
 from embedsweep.backends.hosted.embedder import HostedEmbedder, HostedModel
+from embedsweep.backends.hosted.identity import base_digest, provider_of, refusal
 from embedsweep.backends.hosted.jobs import Following
 from embedsweep.backends.hosted.meter import Meter
 from embedsweep.backends.hosted.order import JobOrder
 from embedsweep.backends.hosted.progress import Checkpoint
-from embedsweep.backends.hosted.provider import OPENAI_URL, Provider
+from embedsweep.backends.hosted.provider import Provider
 from embedsweep.backends.hosted.settings import HostedSettings
 from embedsweep.backends.hosted.submission import Submission
 from embedsweep.backends.hosted.training_file import training_file
 from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.errors import DataError, Refusal
-from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.jobs import JobBook, JobRecord
 from embedsweep.core.ports import Backend, Embedder, EpochEnd, TrainingListener
-from embedsweep.core.recipe import OPENAI, Base, HostedRecipe, TunedRecipe
+from embedsweep.core.recipe import Base, HostedRecipe, TunedRecipe
 from embedsweep.core.trial import TrialFailure
 
 Connect = Callable[[str], openai.OpenAI]
@@ -75,7 +74,11 @@ class HostedBackend:
         return base_digest(base)
 
     def train(
-        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+        self,
+        recipe: TunedRecipe,
+        data: TrainingSet,
+        folder: Path | None,
+        listener: TrainingListener,
     ) -> None:
         """See `core.ports.Backend`; a job that the job book knows is not submitted again.
 
@@ -111,10 +114,11 @@ class HostedBackend:
         listener.on_fact("trained_tokens", str(record.tokens))
         end = self._epoch_end(recipe, record, Checkpoint(recipe.epochs, record.model or "", losses))
         listener.on_epoch(end)
-        end.save(folder)
+        if folder is not None:
+            end.save(folder)
 
     def untuned(self, base: Base, folder: Path) -> None:
-        self._save(self._untuned(base), _provider_of(base), None, folder)
+        self._save(self._untuned(base), provider_of(base), None, folder)
 
     def open(self, folder: Path) -> Embedder:
         opened = open_hosted(folder, self._connect, self._meter, self._clock)
@@ -122,11 +126,11 @@ class HostedBackend:
 
     def embedder(self, base: Base) -> Embedder:
         """A provider's model as it comes."""
-        return self._kept(self._untuned(base), _provider_of(base))
+        return self._kept(self._untuned(base), provider_of(base))
 
     def _untuned(self, base: Base) -> HostedEmbedder:
         model = HostedModel(base.model, base.dimensions)
-        return HostedEmbedder(self._provider(_provider_of(base)), model, self._meter)
+        return HostedEmbedder(self._provider(provider_of(base)), model, self._meter)
 
     def _kept(self, embedder: HostedEmbedder, provider: str) -> Embedder:
         model = embedder.model
@@ -199,26 +203,10 @@ def open_hosted(
 
 def open_hosted_base(base: Base, connect: Connect) -> HostedEmbedder:
     """A provider's model as it comes; for what embeds and never trains, such as serving."""
-    provider = _provider_of(base)
+    provider = provider_of(base)
     return HostedEmbedder(
         Provider(provider, connect(provider)), HostedModel(base.model, base.dimensions)
     )
-
-
-def refusal(recipe: HostedRecipe) -> str | None:
-    """Why no job can come of the recipe, whatever the data; or None."""
-    if _is_openai(recipe.provider):
-        return (
-            f"OpenAI accepts no embedding model for fine-tuning, {recipe.base_model} included; "
-            "an arm with 'backend: adapter' and 'provider: openai' tunes a head on its vectors"
-        )
-    return None
-
-
-def base_digest(base: Base) -> str:
-    """Identity of a provider's model: its names, for its weights cannot be seen."""
-    provider = _provider_of(base).rstrip("/")
-    return fingerprint(HostedRecipe.kind, provider, base.model, base.dimensions)
 
 
 def _model(values: Mapping[str, object]) -> HostedModel:
@@ -233,22 +221,12 @@ def _model(values: Mapping[str, object]) -> HostedModel:
     )
 
 
-def _provider_of(base: Base) -> str:
-    if base.provider is None:
-        raise TypeError(f"{base} is a model of this machine")
-    return base.provider
-
-
 def _out_of_reach(embedder: Embedder) -> str | None:
     """Why the model gives no vectors, as of a checkpoint that the provider lists and serves not."""
     try:
         return None if embedder.dimension else "its vectors are empty"
     except TrialFailure as failure:
         return failure.message
-
-
-def _is_openai(provider: str) -> bool:
-    return provider == OPENAI or urlsplit(provider).hostname == urlsplit(OPENAI_URL).hostname
 
 
 _: type[Backend] = HostedBackend

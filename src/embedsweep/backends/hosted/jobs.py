@@ -18,8 +18,10 @@ from embedsweep.core.ports import StopTraining, TrainingListener
 from embedsweep.core.trial import TrialFailure
 
 ACTIVE = frozenset({"validating_files", "queued", "running"})
-_FIRST_POLL = 0.5
-_GROWTH = 1.3
+_FIRST_POLL = 0.25
+_GROWTH = 1.1
+"""The pauses grow to a tenth of the time that the job has taken: so late its end is seen."""
+
 _ENDS = {state.value: state for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)}
 _NO_EVENTS = (400, 404, 405, 501)
 
@@ -89,6 +91,7 @@ class Following:
         """The job as the provider shows it once it has ended."""
         clock = self._provider.clock
         begun, pause = clock.seconds(), _FIRST_POLL
+        longest = self._settings.longest_pause(self._provider.name)
         while True:
             job = self._look(record)
             self._tell_events(progress)
@@ -101,7 +104,7 @@ class Following:
             if clock.seconds() - begun > self._settings.deadline:
                 why = f"job {record.job_id} is still {status!r} after {self._settings.deadline:g} s"
                 raise TrialFailure("deadline", why)
-            clock.sleep(clock.spread(min(pause, self._settings.poll)))
+            clock.sleep(clock.spread(min(pause, longest)))
             pause *= _GROWTH
 
     def _look(self, record: JobRecord) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import httpx2
 import openai
 
 from embedsweep.backends.hosted.clock import Clock, Waits
+from embedsweep.backends.hosted.identity import OPENAI_URL
 from embedsweep.core.errors import StoreError
 from embedsweep.core.trial import TrialFailure
 
-OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 120.0
 PATIENCE = 600.0

@@ -8,12 +8,9 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
-from embedsweep.backends.local.encoder import (
-    LocalEmbedder,
-    best_device,
-    open_model,
-    training_precision,
-)
+from embedsweep.backends.local.devices import best_device, fast_precision, keep_freed_memory
+from embedsweep.backends.local.encoder import LocalEmbedder, open_model
+from embedsweep.backends.local.tokens import TokenStore
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Backend, TrainingListener
@@ -22,10 +19,24 @@ from embedsweep.core.trial import TrialFailure
 
 
 class LocalBackend:
-    """Fine-tunes sentence-transformers models on this machine; fulfils `core.ports.Backend`."""
+    """Fine-tunes sentence-transformers models on this machine; fulfils `core.ports.Backend`.
 
-    def __init__(self, device: str | None = None) -> None:
+    Args:
+        device: Where torch computes; None for the best there is.
+        tokens: Where token ids are kept and shared; None for nowhere.
+        measuring: Whether models are opened to be measured: they embed in the precision that
+            training multiplies in, as the models of a training do for its listener. Else they
+            embed in float32, as they are served.
+    """
+
+    def __init__(
+        self, device: str | None = None, tokens: Path | None = None, *, measuring: bool = False
+    ) -> None:
         self.device = device or best_device()
+        self._store = TokenStore(tokens)
+        self._precision = fast_precision(self.device)
+        self._embedding_precision = self._precision if measuring else torch.float32
+        keep_freed_memory()
         # The sweep has bars of its own; one per file read would tear them apart.
         disable_progress_bar()  # type: ignore[no-untyped-call]
 
@@ -33,20 +44,23 @@ class LocalBackend:
         return base_model_digest(base.model)
 
     def train(
-        self, recipe: TunedRecipe, data: TrainingSet, folder: Path, listener: TrainingListener
+        self,
+        recipe: TunedRecipe,
+        data: TrainingSet,
+        folder: Path | None,
+        listener: TrainingListener,
     ) -> None:
         if not isinstance(recipe, LocalRecipe):
             raise TypeError(f"expected a local recipe, got {recipe.kind}")
-        precision = training_precision(self.device)
         listener.on_fact("device", self.device)
-        listener.on_fact("precision", str(precision).removeprefix("torch."))
+        listener.on_fact("precision", str(self._precision).removeprefix("torch."))
         listener.on_fact("threads", str(torch.get_num_threads()))
         devices = [torch.device(self.device)] if self.device == "cuda" else []
         try:
             with torch.random.fork_rng(devices):
                 torch.manual_seed(recipe.seed)
                 model = open_model(base_folder(recipe.base_model), self.device)
-                training = Training(model, recipe, data, precision)
+                training = Training(model, recipe, data, self._precision, self._store)
                 listener.on_fact("steps", str(training.total_steps))
                 training.run(listener)
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -54,14 +68,16 @@ class LocalBackend:
                 "out_of_memory",
                 f"{error}; a smaller batch_size or train_tokens, or the cached loss, needs less",
             ) from error
-        training.save(folder)
+        if folder is not None:
+            training.save(folder)
 
     def untuned(self, base: Base, folder: Path) -> None:
         model = open_model(base_folder(base.model), self.device)
         model.save(str(folder), create_model_card=False)
 
     def open(self, folder: Path) -> LocalEmbedder:
-        return LocalEmbedder(open_model(folder, self.device).eval())
+        model = open_model(folder, self.device).eval()
+        return LocalEmbedder(model, self._embedding_precision, self._store)
 
 
 _: type[Backend] = LocalBackend

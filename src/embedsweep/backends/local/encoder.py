@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +12,19 @@ from sentence_transformers.base.modules import Router
 from torch import Tensor
 from torch.nn import functional
 
+from embedsweep.backends.local.packed_bert import fits
+from embedsweep.backends.local.packed_model import PackedModel
+from embedsweep.backends.local.padded_model import PaddedModel, alike_in_length, autocast
+from embedsweep.backends.local.tokens import TokenStore
 from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import FloatArray
-
-MICRO_BATCH_TOKENS = {"cpu": 2048, "mps": 16_384, "cuda": 65_536}
-"""Padded tokens forwarded together, by device: on a processor, what stays near its caches."""
-
-CHARACTERS_PER_TOKEN = 4
-"""Of English text, about; it only decides which texts share a micro-batch."""
-
 
 _PROMPT_NAMES: dict[TextRole, tuple[str, ...]] = {
     TextRole.QUERY: ("query",),
     TextRole.DOCUMENT: ("document", "passage", "corpus"),
     TextRole.PLAIN: (),
 }
-
-
-def best_device() -> str:
-    """``cuda`` or ``mps`` where there is one, else ``cpu``."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def training_precision(device: str) -> torch.dtype:
-    """bfloat16 where the processor multiplies in it, else float32."""
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
 
 
 def open_model(folder: Path, device: str) -> SentenceTransformer:
@@ -75,27 +55,24 @@ def prompt_of(model: SentenceTransformer, role: TextRole) -> str:
     return (model.prompts.get(name) or "") if name else ""
 
 
-def micro_batches(texts: Sequence[str], model: SentenceTransformer) -> list[list[int]]:
-    """Indices of the texts, those of like length together, so that little is padding.
-
-    A micro-batch holds about `MICRO_BATCH_TOKENS` padded tokens, and at least one text.
-    """
-    budget = MICRO_BATCH_TOKENS[model.device.type]
-    longest = model.max_seq_length or budget
-    batches: list[list[int]] = [[]]
-    for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
-        tokens = min(len(texts[index]) // CHARACTERS_PER_TOKEN + 2, longest)
-        if batches[-1] and tokens * (len(batches[-1]) + 1) > budget:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
-
-
 class LocalEmbedder:
-    """Embeds with a sentence-transformers model; fulfils `core.ports.Embedder`."""
+    """Embeds with a sentence-transformers model; fulfils `core.ports.Embedder`.
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    Args:
+        model: The model, in evaluation mode whenever it embeds.
+        precision: What matrices are multiplied in; vectors are float32.
+        store: Where token ids are kept; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        precision: torch.dtype = torch.float32,
+        store: TokenStore | None = None,
+    ) -> None:
         self.model = model
+        self._precision = precision
+        self._packed = PackedModel(model, precision, None, store) if fits(model) else None
 
     @property
     def dimension(self) -> int:
@@ -109,26 +86,34 @@ class LocalEmbedder:
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
+        if self._packed is None:
+            return self._encoded(texts, role)
+        prompt = prompt_of(self.model, role)
+        return self._packed.embed([prompt + text for text in texts])
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens the model reads of these texts, special ones included, after truncation."""
+        features = self.model.preprocess(list(texts))
+        return int(features["attention_mask"].sum())
+
+    def _encoded(self, texts: Sequence[str], role: TextRole) -> FloatArray:
+        """By the model's own methods, which route a role through a `Router`."""
         encode: Callable[..., FloatArray] = self.model.encode
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if role is TextRole.QUERY:
             encode = self.model.encode_query
         elif role is TextRole.DOCUMENT:
             encode = self.model.encode_document
-        for chosen in micro_batches(texts, self.model):
-            vectors[chosen] = encode(
-                [texts[index] for index in chosen],
-                batch_size=len(chosen),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
+        with autocast(self.model, self._precision):
+            for chosen in alike_in_length(texts, self.model):
+                vectors[chosen] = encode(
+                    [texts[index] for index in chosen],
+                    batch_size=len(chosen),
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                    normalize_embeddings=True,
+                )
         return vectors
-
-    def count_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens the model reads of these texts, special ones included, after truncation."""
-        features = self.model.preprocess(list(texts))
-        return int(features["attention_mask"].sum())
 
 
 class TrainingEncoder:
@@ -137,35 +122,51 @@ class TrainingEncoder:
     Args:
         model: The model, in training mode.
         precision: What matrices are multiplied in; weights and vectors stay float32.
+        limit: Longest text, in tokens, that is read; None for the model's own limit.
+        store: Where token ids are kept; None for nowhere.
     """
 
-    def __init__(self, model: SentenceTransformer, precision: torch.dtype) -> None:
-        self.model = model
-        self._precision = precision
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        precision: torch.dtype,
+        limit: int | None = None,
+        store: TokenStore | None = None,
+    ) -> None:
+        self._model = model
+        self._way: PackedModel | PaddedModel = (
+            PackedModel(model, precision, limit, store)
+            if fits(model)
+            else PaddedModel(model, precision, limit)
+        )
 
-    def forward(self, texts: Sequence[str], roles: Sequence[TextRole]) -> Tensor:
-        """Unit vectors of the texts in their order, shape (texts, dimension), float32."""
-        chunks = micro_batches(texts, self.model)
-        parts = [
-            self._micro_batch([(texts[index], roles[index]) for index in chunk]) for chunk in chunks
-        ]
-        order = torch.tensor([index for chunk in chunks for index in chunk])
-        return torch.cat(parts)[torch.argsort(order).to(parts[0].device)]
+    def prepare(self, texts: Mapping[TextRole, Sequence[str]]) -> None:
+        """Do at once what can be done of the texts that `backward` will see."""
+        prompted = (
+            prompt_of(self._model, role) + text for role, some in texts.items() for text in some
+        )
+        self._way.prepare(prompted)
 
-    def _micro_batch(self, rows: Sequence[tuple[str, TextRole]]) -> Tensor:
-        texts = [prompt_of(self.model, role) + text for text, role in rows]
-        features = self.model.preprocess(texts)
-        device = self.model.device
-        inputs = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in features.items()
-        }
-        vectors: Tensor = self.model(inputs)["sentence_embedding"]
-        return functional.normalize(vectors.float(), dim=1)
+    def backward(
+        self,
+        texts: Sequence[str],
+        roles: Sequence[TextRole],
+        objective: Callable[[Tensor], Tensor],
+        mini_batch: int | None = None,
+    ) -> Tensor:
+        """Leave the gradients of a loss in the model's parameters; returns the loss.
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Multiplies in the training precision; one context per step casts each weight once."""
-        lowered = self._precision != torch.float32
-        with torch.autocast(self.model.device.type, self._precision, enabled=lowered):
-            yield
+        Args:
+            texts: Prepared before.
+            roles: Of each text.
+            objective: From unit vectors of all texts, (texts, dimension), float32, to the loss.
+            mini_batch: Forward twice instead of keeping what a backward pass needs, at most so
+                many texts at a time; None to keep it where memory suffices.
+        """
+        pairs = zip(texts, roles, strict=True)
+        prompted = [prompt_of(self._model, role) + text for text, role in pairs]
+
+        def loss(vectors: Tensor) -> Tensor:
+            return objective(functional.normalize(vectors, dim=1))
+
+        return self._way.backward(prompted, loss, mini_batch)

@@ -53,6 +53,7 @@ def provenance(
             "number": trial.number,
             "arm": trial.arm,
             "fingerprint": trial.fingerprint,
+            "kept_epoch": trial.kept_epoch,
         },
         "base_model": {**asdict(base), "digest": digest, **told} if base else None,
         "data": {

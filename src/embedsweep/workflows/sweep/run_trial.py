@@ -15,24 +15,21 @@ from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
 from embedsweep.core.ports import (
     Embedder,
-    EpochEnd,
     OpenSweep,
     StopTraining,
     TrainingListener,
     TrialEnd,
     TrialStart,
 )
-from embedsweep.core.recipe import BaselineRecipe, Recipe, TunedRecipe
+from embedsweep.core.recipe import BaselineRecipe, Recipe, TunedRecipe, kept_among
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Trial, TrialFailure
 from embedsweep.evaluation import evaluate, evaluate_lexical
+from embedsweep.evaluation.sample import for_epochs
 from embedsweep.executors.in_process import measured
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.companions import companions, provenance
-
-KeepsUp = Callable[[int, float], bool]
-"""Given an epoch and its objective, whether the trial is worth going on with."""
-
+from embedsweep.workflows.sweep.epochs import NOBODY, Epochs, Watch
 
 RECORDED_STEPS = 50
 """Of so many steps of a trial, evenly spread, the metrics are recorded."""
@@ -46,6 +43,7 @@ class _Made:
     report: Report | None = None
     model: Path | None = None
     canaries: str = ""
+    kept_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class _Attempt:
     run_id: str
     model: Path
     listener: TrainingListener
-    keeps_up: KeepsUp
+    watch: Watch
 
 
 class _Steps:
@@ -103,8 +101,9 @@ class TrialRunner:
         self._sweep = sweep
         self._dataset = dataset
         self._objective = objective
+        self._sample = for_epochs(dataset.valid)
 
-    def run(self, start: TrialStart, keeps_up: KeepsUp = lambda epoch, value: True) -> Trial:
+    def run(self, start: TrialStart, watch: Watch = NOBODY) -> Trial:
         """Make the model, measure it and record both; returns the record.
 
         An interruption abandons the run and goes through; so does a mistake of the user's and a
@@ -124,7 +123,7 @@ class TrialRunner:
         before = self._services.bill()
         folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
         try:
-            attempt = _Attempt(run_id, folder / "model", listener, keeps_up)
+            attempt = _Attempt(run_id, folder / "model", listener, watch)
             took = measured(lambda: self._make(start, attempt))
             end = TrialEnd(
                 outcome=took.result.outcome,
@@ -132,6 +131,7 @@ class TrialRunner:
                 peak_memory=took.peak_memory,
                 report=took.result.report,
                 model=took.result.model,
+                kept_epoch=took.result.kept_epoch,
                 facts=facts,
                 bill=_bill(start, self._services.bill() - before),
             )
@@ -162,36 +162,39 @@ class TrialRunner:
         self._services.backend_of(recipe.base).untuned(recipe.base, model)
         embedder = self._services.open(model)
         report = self._measured(embedder)
-        return _Made(Completed(), report, model, self._canaries(recipe, embedder))
+        return _Made(Completed(), report, model, self._canaries(recipe, model))
 
     def _tuned(self, recipe: TunedRecipe, attempt: _Attempt) -> _Made:
-        report: Report | None = None
-        reached, canaries = 0, ""
-
-        def on_epoch(end: EpochEnd) -> None:
-            nonlocal report, reached, canaries
-            report, reached = self._measured(end.embedder), end.epoch
-            canaries = self._canaries(recipe, end.embedder)
-            metrics = {**report.metrics(), **end.losses}
-            self._services.ledger.epoch(attempt.run_id, end.epoch, metrics)
-            if not attempt.keeps_up(end.epoch, report.means[self._objective]):
-                raise StopTraining
-
-        listener = replace(attempt.listener, on_epoch=on_epoch)
+        epochs = Epochs(
+            recipe,
+            attempt.model,
+            self._objective,
+            self._glanced_at,
+            partial(self._services.ledger.epoch, attempt.run_id),
+            attempt.watch,
+        )
+        listener = replace(attempt.listener, on_epoch=epochs.on_epoch)
         try:
-            self._services.backend(recipe).train(
-                recipe, self._dataset.train, attempt.model, listener
-            )
+            self._services.backend(recipe).train(recipe, self._dataset.train, None, listener)
         except StopTraining:
-            return _Made(Pruned(reached))
-        return _Made(Completed(), report, attempt.model, canaries)
+            return _Made(Pruned(epochs.reached))
+        kept, model = epochs.kept, attempt.model
+        is_whole = self._sample is self._dataset.valid
+        report = kept.report if is_whole else self._measured(self._services.open(model))
+        canaries = self._canaries(recipe, model)
+        chosen = kept.epoch if len(kept_among(recipe)) > 1 else None
+        return _Made(Completed(), report, model, canaries, chosen)
+
+    def _glanced_at(self, embedder: Embedder) -> Report:
+        return evaluate(embedder, self._sample, self._objective)
 
     def _measured(self, embedder: Embedder) -> Report:
         return evaluate(embedder, self._dataset.valid, self._objective)
 
-    def _canaries(self, recipe: Recipe, embedder: Embedder) -> str:
-        """Vectors as the model gives them now, before it is saved and opened again."""
+    def _canaries(self, recipe: Recipe, model: Path) -> str:
+        """Vectors of the kept model as a server has them; a provider's, as they were measured."""
         hosted = recipe.base is not None and recipe.base.provider is not None
+        embedder = self._services.open(model) if hosted else self._services.open_live(model)
         return canaries_of(embedder, self._dataset.valid, hosted=hosted)
 
     def _companions(
@@ -210,6 +213,7 @@ class TrialRunner:
             seconds=end.seconds,
             peak_memory=end.peak_memory,
             run_id=run_id,
+            kept_epoch=end.kept_epoch,
         )
         origin = provenance(
             trial,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UsageError
-from embedsweep.core.experiment import Experiment
+from embedsweep.core.experiment import Experiment, PrunerKind
 from embedsweep.core.finalists import seeded
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
@@ -17,10 +17,10 @@ from embedsweep.core.recipe import (
     BaselineRecipe,
     Recipe,
     recipe_fingerprint,
-    recipe_in_words,
 )
 from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
 from embedsweep.workflows.services import Services
+from embedsweep.workflows.sweep.epochs import Watch
 from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals
 from embedsweep.workflows.sweep.run_trial import TrialRunner
 
@@ -185,7 +185,7 @@ class _Coordinator:
         chosen = sorted(scored, key=lambda row: (-row[0], row[1].number))[: plan.top]
         for repeat in range(1, plan.seeds + 1):
             for _, trial in chosen:
-                recipe = seeded(trial.recipe, repeat)
+                recipe = seeded(trial.recipe_kept, repeat)
                 identity = self._fingerprint(recipe)
                 known = [each for each in self._trials.values() if each.role is Role.FINALIST]
                 if any(each.fingerprint == identity for each in known):
@@ -257,7 +257,8 @@ class _Coordinator:
             proposal.trial.report(value, epoch)
             return not proposal.trial.should_prune()
 
-        return self._runner.run(start, keeps_up)
+        watch = Watch(keeps_up, wants_all=self._experiment.pruner is not PrunerKind.NONE)
+        return self._runner.run(start, watch)
 
     def _reused(self, start: TrialStart) -> Trial | None:
         """The result of an equal trial of an earlier sweep, recorded here without running."""
@@ -303,7 +304,7 @@ def _line(trial: Trial, score: float | None, experiment: Experiment) -> str:
     """One line about an ended trial."""
     result = f"{experiment.objective} {score:.4f}" if score is not None else _without(trial)
     reused = " (reused)" if trial.reused_from else ""
-    what = f"{recipe_in_words(trial.recipe)}{reused}"
+    what = f"{trial.recipe_in_words}{reused}"
     return f"{trial.role.value} {trial.number}: {result} in {trial.seconds:.0f} s, {what}"
 
 

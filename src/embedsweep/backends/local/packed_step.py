@@ -1,0 +1,139 @@
+"""One training step of a packed BERT, on lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedsweep.backends.local.lanes import on_lanes
+from embedsweep.backends.local.memory import free_memory
+from embedsweep.backends.local.micro_batches import micro_batches
+from embedsweep.backends.local.packed_bert import PackedBert, Weights
+from embedsweep.backends.local.tokens import IdArray
+
+LANE_TOKENS = 4096
+"""Forwarded together by each lane, at most."""
+
+MEMORY_SHARE = 0.5
+"""Of the free memory, for what a backward pass needs; what needs more is forwarded twice."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """A micro-batch.
+
+    Attributes:
+        places: Of its texts in the step.
+        seed: Of its drops, the same at both forward passes; None for no drops.
+        pooled: Its vectors, and with them what their backward pass needs.
+    """
+
+    places: list[int]
+    seed: int | None
+    pooled: Tensor
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What one thread has of a step: leaves of its own for the weights, and its micro-batches."""
+
+    weights: Weights
+    parts: list[_Part] = field(default_factory=list)
+    tokens: int = 0
+
+
+class PackedStep:
+    """Forward, then backward, each once.
+
+    Args:
+        bert: The network.
+        texts: Token ids.
+        mini_batch: Keep nothing for the backward pass and forward twice, at most so many texts at
+            a time; None to do so only where memory does not suffice.
+    """
+
+    def __init__(
+        self, bert: PackedBert, texts: Sequence[IdArray], mini_batch: int | None = None
+    ) -> None:
+        self._bert = bert
+        lengths = [len(text) for text in texts]
+        tokens, numbers = np.unique(np.concatenate(texts), return_inverse=True)
+        self._texts = np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
+        # The gradient of the table of words is made of these rows alone, once.
+        self._weights = bert.weights(torch.from_numpy(tokens))
+        free = free_memory()
+        need = sum(length * bert.bytes_kept(length) for length in lengths)
+        short = free is not None and need > MEMORY_SHARE * free
+        self._keeps = mini_batch is None and not short
+        self._lanes = self._shared_out(lengths, mini_batch)
+
+    def _shared_out(self, lengths: Sequence[int], mini_batch: int | None) -> list[_Lane]:
+        """The micro-batches, each given to the lane that has the least to do."""
+        with torch.no_grad():
+            lowered = self._weights.lowered(self._bert.precision)
+        threads = torch.get_num_threads()
+        lanes = [
+            _Lane(lowered.map(lambda tensor: tensor.detach().requires_grad_()))
+            for _ in range(min(threads, len(lengths)))
+        ]
+        budget = min(LANE_TOKENS, -(-sum(lengths) // len(lanes)))
+        for places in reversed(micro_batches(lengths, budget, most=mini_batch)):
+            lane = min(lanes, key=lambda lane: lane.tokens)
+            lane.parts.append(_Part(places, None, torch.empty(0)))
+            lane.tokens += sum(lengths[place] for place in places)
+        return lanes
+
+    def forward(self, *, drops: bool) -> Tensor:
+        """Pooled vectors of all texts, in their order, (texts, width).
+
+        Args:
+            drops: Whether values are dropped; seeded from torch's default generator.
+        """
+        parts = [part for lane in self._lanes for part in lane.parts]
+        if drops:
+            for part, seed in zip(parts, torch.randint(2**62, (len(parts),)), strict=True):
+                part.seed = int(seed)
+
+        def forward(lane: _Lane) -> None:
+            with torch.set_grad_enabled(self._keeps):
+                for part in lane.parts:
+                    part.pooled = self._pooled(lane, part)
+
+        on_lanes(forward, self._lanes)
+        order = np.argsort(np.concatenate([part.places for part in parts]))
+        return torch.cat([part.pooled.detach() for part in parts])[torch.from_numpy(order)]
+
+    def backward(self, gradient: Tensor) -> None:
+        """Add the gradients to the parameters' own.
+
+        Args:
+            gradient: Of the loss, at the vectors that `forward` gave.
+        """
+
+        def backward(lane: _Lane) -> None:
+            for part in lane.parts:
+                pooled = part.pooled if self._keeps else self._pooled(lane, part)
+                pooled.backward(gradient[part.places])  # type: ignore[no-untyped-call]
+                part.pooled = pooled.detach()
+
+        on_lanes(backward, self._lanes)
+        sources, sums = [], []
+        for source, *leaves in zip(
+            self._weights, *(lane.weights for lane in self._lanes), strict=True
+        ):
+            if source.requires_grad:
+                first, *others = (leaf.grad for leaf in leaves if leaf.grad is not None)
+                sources.append(source)
+                sums.append(sum(others, start=first.float()))
+        torch.autograd.backward(sources, sums)
+
+    def _pooled(self, lane: _Lane, part: _Part) -> Tensor:
+        generator = None
+        if part.seed is not None:
+            generator = torch.Generator().manual_seed(part.seed)
+        texts = [self._texts[place] for place in part.places]
+        return self._bert.pooled(lane.weights, texts, generator)

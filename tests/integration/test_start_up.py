@@ -1,0 +1,117 @@
+"""What a command loads before it begins, and what making the database leaves."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from embedsweep.stores import new_database
+from embedsweep.stores.new_database import make_database
+
+MODEL_LIBRARIES = ("torch", "transformers", "sentence_transformers")
+NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn")
+
+EXPERIMENT = """
+name: light
+data: {train: pairs.jsonl, split: {valid: 0.3, test: 0.3, seed: 7}}
+objective: ndcg@10
+search:
+  trials: 2
+  arms:
+    - {backend: local, base_model: all-MiniLM-L6-v2}
+    - {backend: adapter, base_model: all-MiniLM-L6-v2}
+    - {backend: hosted, base_model: all-MiniLM-L6-v2, provider: loopback}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    rows = [
+        {"anchor": f"what is number {i} for", "positive": f"the number {i} is for counting to {i}"}
+        for i in range(40)
+    ]
+    rows.append({"anchor": "how long", "positive": "word " * 400})
+    lines = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "pairs.jsonl").write_text(lines, encoding="utf-8")
+    path = tmp_path / "light.yaml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    return path
+
+
+def run(code: str, *words: str) -> list[str]:
+    program = f"import json, sys; {code}; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+    )
+    loaded: list[str] = json.loads(done.stderr.splitlines()[-1])
+    return [name for name in NOT_TO_CHECK if name in loaded]
+
+
+def test_a_check_of_every_kind_of_arm_loads_no_library_that_trains_records_or_serves(experiment):
+    code = "from embedsweep.cli import main; assert main(sys.argv[1:]) == 0"
+    assert run(code, "check", str(experiment), "--json") == []
+
+
+@pytest.mark.parametrize("name", ["hosted.backend", "hosted.provider", "hosted.moving"])
+def test_lightness_hangs_on_what_a_check_imports(name):
+    assert run(f"import embedsweep.backends.{name}") == ["openai"]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The draft's address as MLflow's client is given it."""
+    addresses = []
+    make = new_database.MlflowClient
+
+    def client(tracking_uri, registry_uri):
+        addresses.append(tracking_uri)
+        return make(tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+    monkeypatch.setattr(new_database, "MlflowClient", client)
+    return addresses
+
+
+def tables(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as database:
+        found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return sorted(name for (name,) in found)
+
+
+def test_a_new_database_is_what_mlflow_makes_itself(tmp_path):
+    new_database.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/theirs.db")
+    make_database(tmp_path / "ours.db")
+    assert tables(tmp_path / "ours.db") == tables(tmp_path / "theirs.db")
+    assert len(tables(tmp_path / "ours.db")) > 20
+
+
+def test_nothing_of_a_database_shows_before_it_is_whole(tmp_path, monkeypatch, seen):
+    def breaks(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:4096])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(new_database.shutil, "copyfile", breaks)
+    with pytest.raises(OSError, match="No space left"):
+        make_database(tmp_path / "mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(seen[0].removeprefix("sqlite:///")).exists()
+
+
+def test_only_the_draft_is_written_without_waiting_for_the_disk(tmp_path):
+    from sqlalchemy import create_engine, text
+
+    def synchronous(file: Path) -> int:
+        engine = create_engine(f"sqlite:///{file}")
+        with engine.connect() as connection:
+            return connection.execute(text("PRAGMA synchronous")).scalar_one()
+
+    draft, other = tmp_path / "draft.db", tmp_path / "other.db"
+    draft.touch()
+    with new_database._unsynced(draft):
+        assert (synchronous(draft), synchronous(other)) == (0, 2)
+    assert synchronous(draft) == 2
