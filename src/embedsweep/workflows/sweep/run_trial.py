@@ -14,7 +14,6 @@ from embedsweep.core.canaries import CANARIES_FILE, canaries_of
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
 from embedsweep.core.ports import (
-    Embedder,
     OpenSweep,
     StopTraining,
     TrainingListener,
@@ -24,7 +23,7 @@ from embedsweep.core.ports import (
 from embedsweep.core.recipe import BaselineRecipe, Recipe, TunedRecipe, kept_among
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Outcome, Pruned, Trial, TrialFailure
-from embedsweep.evaluation import evaluate, evaluate_lexical
+from embedsweep.evaluation import Evaluator, evaluate_lexical
 from embedsweep.evaluation.sample import for_epochs
 from embedsweep.executors.in_process import measured
 from embedsweep.workflows.services import Services
@@ -101,7 +100,9 @@ class TrialRunner:
         self._sweep = sweep
         self._dataset = dataset
         self._objective = objective
-        self._sample = for_epochs(dataset.valid)
+        sample = for_epochs(dataset.valid)
+        self._whole = Evaluator(dataset.valid, objective)
+        self._sampled = self._whole if sample is dataset.valid else Evaluator(sample, objective)
 
     def run(self, start: TrialStart, watch: Watch = NOBODY) -> Trial:
         """Make the model, measure it and record both; returns the record.
@@ -161,7 +162,7 @@ class TrialRunner:
             return _Made(Completed(), report)
         self._services.backend_of(recipe.base).untuned(recipe.base, model)
         embedder = self._services.open(model)
-        report = self._measured(embedder)
+        report = self._whole.report(embedder)
         return _Made(Completed(), report, model, self._canaries(recipe, model))
 
     def _tuned(self, recipe: TunedRecipe, attempt: _Attempt) -> _Made:
@@ -169,7 +170,7 @@ class TrialRunner:
             recipe,
             attempt.model,
             self._objective,
-            self._glanced_at,
+            self._sampled.report,
             partial(self._services.ledger.epoch, attempt.run_id),
             attempt.watch,
         )
@@ -179,17 +180,12 @@ class TrialRunner:
         except StopTraining:
             return _Made(Pruned(epochs.reached))
         kept, model = epochs.kept, attempt.model
-        is_whole = self._sample is self._dataset.valid
-        report = kept.report if is_whole else self._measured(self._services.open(model))
+        report = kept.report
+        if self._sampled is not self._whole:
+            report = self._whole.report(self._services.open(model))
         canaries = self._canaries(recipe, model)
         chosen = kept.epoch if len(kept_among(recipe)) > 1 else None
         return _Made(Completed(), report, model, canaries, chosen)
-
-    def _glanced_at(self, embedder: Embedder) -> Report:
-        return evaluate(embedder, self._sample, self._objective)
-
-    def _measured(self, embedder: Embedder) -> Report:
-        return evaluate(embedder, self._dataset.valid, self._objective)
 
     def _canaries(self, recipe: Recipe, model: Path) -> str:
         """Vectors of the kept model as a server has them; a provider's, as they were measured."""
