@@ -207,7 +207,7 @@ def test_the_provider_of_a_frozen_base_is_asked_for_each_text_once(provider, set
 
 
 def test_without_the_cache_it_is_asked_again(provider, settings, tmp_path):
-    """The control."""
+    """The control: by each training set's first use, by every measuring, and by the baseline."""
     book = SqlJobBook(f"sqlite:///{tmp_path / 'jobs.db'}")
     meter = Meter(book, Account("shared", None), {})
     hosted = HostedBackend(lambda url: open_client(url, KEY), book, meter)
@@ -215,8 +215,8 @@ def test_without_the_cache_it_is_asked_again(provider, settings, tmp_path):
     work(by_kind, provider.url, tmp_path)
     book.close()
     asked = provider.ledger()["embedded_texts"]
-    assert all(asked.count(text) >= 3 for text in DATA.every_text())
-    assert len(asked) > 3 * len(distinct())
+    assert all(asked.count(text) >= 2 for text in DATA.every_text())
+    assert all(asked.count(text) >= 4 for text in TEXTS)
 
 
 def test_the_models_of_other_providers_and_lengths_share_nothing(provider, settings):

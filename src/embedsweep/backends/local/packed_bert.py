@@ -128,6 +128,9 @@ class PackedBert:
     def __init__(self, model: SentenceTransformer, precision: torch.dtype) -> None:
         self._network = cast("BertModel", model[0].model)
         self._config = self._network.config
+        # The first layer's stand for all: the library makes them from one configuration.
+        self._dropout: nn.Dropout = self._network.embeddings.dropout
+        self._attention_dropout: nn.Dropout = self._layers()[0].attention.self.dropout
         self._first_token = model[1].pooling_mode == "cls"
         self.precision = precision
         self._first_position = 0
@@ -151,9 +154,10 @@ class PackedBert:
             norm_weight=below.LayerNorm.weight,
             norm_bias=below.LayerNorm.bias,
         )
-        return Weights(
-            embedding, tuple(map(_layer, cast("list[BertLayer]", self._network.encoder.layer)))
-        )
+        return Weights(embedding, tuple(map(_layer, self._layers())))
+
+    def _layers(self) -> list[BertLayer]:
+        return cast("list[BertLayer]", self._network.encoder.layer)
 
     def bytes_kept(self, length: int) -> int:
         """What a backward pass needs of one token of a text of so many tokens, about."""
@@ -204,7 +208,7 @@ class PackedBert:
         groups: Sequence[Group],
         generator: torch.Generator | None,
     ) -> Tensor:
-        drop = self._config.attention_probs_dropout_prob if generator is not None else 0.0
+        drop = self._attention_dropout.p if generator is not None else 0.0
         low = hidden.to(self.precision)
         projected = functional.linear(low, layer.project_weight, layer.project_bias)
         attended: Tensor = PackedAttention.apply(  # type: ignore[no-untyped-call]
@@ -226,7 +230,7 @@ class PackedBert:
         )
 
     def _dropped(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        share = self._config.hidden_dropout_prob
+        share = self._dropout.p
         if generator is None or not share:
             return values
         return values * dropout_factors(tuple(values.shape), share, generator, values.dtype)
