@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import torch
@@ -23,8 +24,20 @@ def on_lanes(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Resu
     if threads == 1 or len(items) < 2:
         return [work(item) for item in items]
     try:
-        with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as lanes:
-            return list(lanes.map(work, items))
+        return list(_lanes(threads, os.getpid()).map(work, items))
     finally:
         # A lane's setting reaches some of the libraries below torch in every thread.
         torch.set_num_threads(threads)
+
+
+@cache
+def _lanes(threads: int, process: int) -> ThreadPoolExecutor:
+    """The threads, kept with the memory that the libraries below torch hold for each of them.
+
+    Args:
+        threads: How many.
+        process: Whose they are: after a fork there are none.
+    """
+    del process
+    set_one = partial(torch.set_num_threads, 1)
+    return ThreadPoolExecutor(threads, "lane", initializer=set_one)

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from embedsweep.backends.local.dropout import dropout_factors
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Texts of one length that lie behind one another.
-
-    Attributes:
-        start: First token of the first text, in the packing.
-        count: Texts.
-        length: Tokens of each.
-    """
-
-    start: int
-    count: int
-    length: int
-
-    @property
-    def tokens(self) -> int:
-        return self.count * self.length
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.tokens
+from embedsweep.backends.local.packing import Group
 
 
 class _Context(Protocol):
@@ -48,11 +25,10 @@ class _Context(Protocol):
 
 
 class PackedAttention(torch.autograd.Function):
-    """Softmax attention within each text; groups of equal length are multiplied together.
+    """Softmax attention within each text; texts of like length are multiplied together.
 
-    No token is padding and no mask is made, which torch's own attention needs for texts of unlike
-    lengths; its flash kernel's backward pass is also slower than plain products on a processor at
-    the lengths of sentences and paragraphs.
+    Plain products: the backward pass of torch's flash kernel is slower on a processor at the
+    lengths of sentences and paragraphs.
     """
 
     @staticmethod
@@ -79,9 +55,12 @@ class PackedAttention(torch.autograd.Function):
         weights, factors = [], []
         for group in groups:
             query, key, value = _heads(projected, group, heads)
-            scores = torch.baddbmm(
-                query.new_empty(1), query, key.transpose(1, 2), beta=0, alpha=query.shape[2] ** -0.5
-            )
+            turned, scale = key.transpose(1, 2), query.shape[2] ** -0.5
+            if group.is_even:
+                scores = torch.baddbmm(query.new_empty(1), query, turned, beta=0, alpha=scale)
+            else:
+                bias = group.bias(heads, query.dtype)
+                scores = torch.baddbmm(bias, query, turned, alpha=scale)
             weight = torch.softmax(scores, dim=2)
             weights.append(weight)
             if drop and generator is not None:
@@ -121,20 +100,31 @@ class PackedAttention(torch.autograd.Function):
 
 def _heads(projected: Tensor, group: Group, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of a group, each (texts x heads, length, width / heads)."""
-    shape = (group.count, group.length, 3, heads, -1)
-    rows = projected[group.start : group.stop].view(shape).permute(2, 0, 3, 1, 4)
-    query, key, value = rows.reshape(3, group.count * heads, group.length, -1).unbind()
+    rows = projected[group.start : group.stop]
+    if not group.is_even:
+        rows = rows.index_select(0, group.sources)
+    turned = rows.view(group.count, group.length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    query, key, value = turned.reshape(3, group.count * heads, group.length, -1).unbind()
     return query, key, value
 
 
 def _taken(rows: Tensor, group: Group, heads: int) -> Tensor:
     """A group's rows, (tokens, width), as (texts x heads, length, width / heads)."""
-    shape = (group.count, group.length, heads, -1)
-    turned = rows[group.start : group.stop].view(shape).transpose(1, 2)
+    own = rows[group.start : group.stop]
+    if not group.is_even:
+        # What stands where padding stood counts for nothing.
+        padded = own.new_zeros(group.count * group.length, own.shape[1])
+        own = padded.index_copy_(0, group.places, own)
+    turned = own.view(group.count, group.length, heads, -1).transpose(1, 2)
     return turned.reshape(group.count * heads, group.length, -1)
 
 
 def _put(rows: Tensor, group: Group, heads: int, values: Tensor) -> None:
     """The inverse of `_taken`, into the group's place."""
     turned = values.view(group.count, heads, group.length, -1).transpose(1, 2)
-    rows[group.start : group.stop].view(turned.shape).copy_(turned)
+    own = rows[group.start : group.stop]
+    if group.is_even:
+        own.view(turned.shape).copy_(turned)
+    else:
+        padded = turned.reshape(group.count * group.length, -1)
+        own.copy_(padded.index_select(0, group.places))

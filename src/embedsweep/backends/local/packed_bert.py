@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import cast
 
 import numpy as np
@@ -23,7 +22,8 @@ from transformers import BertModel, RobertaModel, XLMRobertaModel
 from transformers.models.bert.modeling_bert import BertLayer
 
 from embedsweep.backends.local.dropout import dropout_factors
-from embedsweep.backends.local.packed_attention import Group, PackedAttention
+from embedsweep.backends.local.packed_attention import PackedAttention
+from embedsweep.backends.local.packing import Packing
 from embedsweep.backends.local.tokens import IdArray
 
 _NETWORKS = (BertModel, RobertaModel, XLMRobertaModel)
@@ -173,30 +173,24 @@ class PackedBert:
 
         Args:
             weights: Already `lowered`.
-            texts: Token numbers, those of one length behind one another.
+            texts: Token numbers, the shortest text first.
             generator: Whom drops are drawn from; None for no drops.
         """
-        groups = _groups(texts)
-        hidden = self._embedded(weights.embedding, texts, groups)
+        packing = Packing([len(text) for text in texts])
+        hidden = self._embedded(weights.embedding, texts, packing)
         hidden = self._dropped(hidden, generator)
         for layer in weights.layers:
-            hidden = self._forward(layer, hidden, groups, generator)
-        parts = torch.split(hidden, [group.tokens for group in groups])
-        rows = [
-            part.view(group.count, group.length, -1)
-            for part, group in zip(parts, groups, strict=True)
-        ]
+            hidden = self._forward(layer, hidden, packing, generator)
         if self._first_token:
-            return torch.cat([row[:, 0] for row in rows])
-        return torch.cat([row.mean(dim=1) for row in rows])
+            return hidden[packing.starts]
+        sums = hidden.new_zeros(len(texts), hidden.shape[1])
+        return sums.index_add(0, packing.text_of, hidden) / packing.lengths.unsqueeze(1)
 
-    def _embedded(
-        self, weights: Embedding, texts: Sequence[IdArray], groups: Sequence[Group]
-    ) -> Tensor:
-        places = torch.cat([torch.arange(group.length).repeat(group.count) for group in groups])
+    def _embedded(self, weights: Embedding, texts: Sequence[IdArray], packing: Packing) -> Tensor:
+        places = packing.positions + self._first_position
         summed = (
             functional.embedding(torch.from_numpy(np.concatenate(texts)), weights.words)
-            + functional.embedding(places + self._first_position, weights.positions)
+            + functional.embedding(places, weights.positions)
             + weights.kind
         )
         return self._normed(summed, weights.norm_weight, weights.norm_bias)
@@ -205,14 +199,14 @@ class PackedBert:
         self,
         layer: Layer,
         hidden: Tensor,
-        groups: Sequence[Group],
+        packing: Packing,
         generator: torch.Generator | None,
     ) -> Tensor:
         drop = self._attention_dropout.p if generator is not None else 0.0
         low = hidden.to(self.precision)
         projected = functional.linear(low, layer.project_weight, layer.project_bias)
         attended: Tensor = PackedAttention.apply(  # type: ignore[no-untyped-call]
-            projected, groups, self._config.num_attention_heads, drop, generator
+            projected, packing.groups, self._config.num_attention_heads, drop, generator
         )
         attended = functional.linear(attended, layer.attended_weight, layer.attended_bias)
         hidden = self._normed(
@@ -257,12 +251,3 @@ def _layer(layer: BertLayer) -> Layer:
         narrow_norm_weight=layer.output.LayerNorm.weight,
         narrow_norm_bias=layer.output.LayerNorm.bias,
     )
-
-
-def _groups(texts: Sequence[IdArray]) -> list[Group]:
-    groups: list[Group] = []
-    start = 0
-    for length, some in groupby(map(len, texts)):
-        groups.append(Group(start, len(list(some)), length))
-        start = groups[-1].stop
-    return groups
