@@ -22,7 +22,7 @@ from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.recipe import AdapterRecipe, Base
 from embedsweep.workflows.services import Services
 from tests.benchmarks.clocks import BENCHMARK
-from tests.benchmarks.library_sweep import own_stores, swept
+from tests.benchmarks.own_sweep import own_stores, swept
 from tests.benchmarks.results import Results
 from tests.benchmarks.sizes import SIZES
 from tests.benchmarks.workloads import Workload, arms_of, experiment_file

@@ -22,8 +22,8 @@ from embedsweep.core.trial import Completed, Role
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.run_trial import TrialRunner
 from tests.benchmarks.clocks import BENCHMARK
-from tests.benchmarks.library_sweep import own_services, own_stores
 from tests.benchmarks.machine import matmul_rates
+from tests.benchmarks.own_sweep import own_services, own_stores
 from tests.benchmarks.results import Results
 from tests.benchmarks.sizes import SIZES
 from tests.benchmarks.spans import Rule, profiled

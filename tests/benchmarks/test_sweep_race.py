@@ -22,8 +22,8 @@ from embedsweep.core.dataset import Dataset
 from embedsweep.core.report import Measure
 from embedsweep.evaluation import evaluate
 from tests.benchmarks.clocks import BENCHMARK
-from tests.benchmarks.library_sweep import own_stores, seconds_to, swept
 from tests.benchmarks.opponent import PlainSpace, PlainSweep
+from tests.benchmarks.own_sweep import own_stores, seconds_to, swept
 from tests.benchmarks.results import Results
 from tests.benchmarks.sizes import SIZES
 from tests.benchmarks.workloads import WORKLOADS, Workload, experiment_file, pairs_of

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from embedsweep.cli import arguments
-from embedsweep.cli.collection import uncollected
+from embedsweep.core.collection import uncollected
 from embedsweep.core.errors import SHOWN_FAULTS, UsageError, UserError
 from embedsweep.core.leakage import Leakage
 

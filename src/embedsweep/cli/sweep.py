@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from embedsweep.cli import arguments
-from embedsweep.cli.collection import uncollected
+from embedsweep.core.collection import uncollected
 
 if TYPE_CHECKING:
     from embedsweep.cli.progress import Bars

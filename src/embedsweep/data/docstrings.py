@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import gc
 import os
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from embedsweep.core.collection import uncollected
 
 _SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo"}
@@ -62,7 +62,7 @@ def standard_library_docstrings() -> list[Docstring]:
     """Every usable docstring of a class, function or method, in the order of the sources."""
     library = Path(sysconfig.get_path("stdlib"))
     found = []
-    with _garbage_left():
+    with uncollected():
         for path in _sources(library):
             module = _module(path.relative_to(library))
             if module is not None:
@@ -71,18 +71,6 @@ def standard_library_docstrings() -> list[Docstring]:
                     if parts is not None:
                         found.append(Docstring(module, name, *parts))
     return found
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Look for no unreachable cycles: a syntax tree has none, and looking takes half the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def split_docstring(text: str) -> tuple[str, str] | None:

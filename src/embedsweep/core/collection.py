@@ -1,4 +1,4 @@
-"""Python's collector of unreachable cycles, left out while libraries load."""
+"""Python's collector of unreachable cycles, left out while libraries and data load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def uncollected() -> Iterator[None]:
     """Look for no cycles in memory meanwhile.
 
     What loading a library or a data set makes is kept, and looking through all of it over and over
-    takes a tenth to a quarter of the time. What nothing refers to any more is freed as ever.
+    takes a tenth to half of the time. What nothing refers to any more is freed as ever.
     """
     was_enabled = gc.isenabled()
     gc.disable()
