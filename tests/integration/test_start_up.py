@@ -15,7 +15,7 @@ from embedsweep.stores import new_database
 from embedsweep.stores.new_database import make_database
 
 MODEL_LIBRARIES = ("torch", "transformers", "sentence_transformers")
-NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn")
+NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn", "sklearn")
 
 EXPERIMENT = """
 name: light

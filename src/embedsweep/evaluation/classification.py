@@ -5,16 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from embedsweep.core.dataset import ClassificationTask
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.report import Measure
 from embedsweep.evaluation.result import TaskResult
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 ACCURACY = Measure("accuracy")
 MACRO_F1 = Measure("macro_f1")
@@ -127,17 +130,20 @@ def fit_probe(
         labels: The class of each.
         start: Where the solver begins, and told where it ends; of another task it is no start.
     """
-    probe = LogisticRegression(C=1.0, max_iter=MAX_ITERATIONS)
+    # Loaded here, for it takes longer than all of `embedsweep check`, which fits nothing.
+    convergence_warning = import_module("sklearn.exceptions").ConvergenceWarning
+    make_probe = import_module("sklearn.linear_model").LogisticRegression
+    probe: LogisticRegression = make_probe(C=1.0, max_iter=MAX_ITERATIONS)
     if start is not None:
         probe.set_params(tol=WARM_TOLERANCE)
         _begin_at(start.probe, probe, sorted(set(labels)), vectors.shape[1])
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.simplefilter("always", convergence_warning)
         _expect_few_examples_per_class()
         # The solver's many small products are slower on several threads than on one.
         with threadpool_limits(1, user_api="blas"):
             probe.fit(vectors, np.asarray(labels))
-    others = [each for each in caught if not issubclass(each.category, ConvergenceWarning)]
+    others = [each for each in caught if not issubclass(each.category, convergence_warning)]
     for each in others:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     converged = len(others) == len(caught)
