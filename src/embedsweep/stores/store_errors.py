@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from embedsweep.core.errors import StoreError
 from embedsweep.stores.addresses import masked, scheme_of
+from embedsweep.stores.interrupts import uninterrupted
 
 STORE_FAULTS = (MlflowException, SQLAlchemyError, OSError)
 """What MLflow, its databases, its HTTP client (whose errors are `OSError`) and the disk throw."""
@@ -47,14 +48,14 @@ def store_errors(address: str, action: str) -> Iterator[None]:
 def tells_store_errors(
     action: str,
 ) -> Callable[[Callable[Concatenate[_A, _P], _T]], Callable[Concatenate[_A, _P], _T]]:
-    """`store_errors` around a method of an object that has an ``address``."""
+    """`store_errors` around a method of an object that has an ``address``, `uninterrupted`."""
 
     def around(
         method: Callable[Concatenate[_A, _P], _T],
     ) -> Callable[Concatenate[_A, _P], _T]:
         @wraps(method)
         def call(self: _A, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-            with store_errors(self.address, action):
+            with uninterrupted(), store_errors(self.address, action):
                 return method(self, *args, **kwargs)
 
         return call
