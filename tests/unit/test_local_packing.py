@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,27 +9,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedsweep.backends.local.packed_attention import PackedAttention
-from embedsweep.backends.local.packing import SLACK, SLACK_SHARE, Packing
+from embedsweep.backends.local.packing import Packing
 
 HEADS, WIDTH = 2, 8
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30).map(sorted)
 
 
-@given(LENGTHS)
-def test_the_groups_cover_all_tokens_and_pad_little(lengths: list[int]) -> None:
-    packing = Packing(lengths)
-    assert np.concatenate([group.lengths for group in packing.groups]).tolist() == lengths
+def packed(lengths: list[int]) -> Packing:
+    return Packing(lengths, HEADS, torch.float64)
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=30).map(sorted))
+def test_every_token_has_its_place_and_attention_pads_to_few_lengths(lengths: list[int]) -> None:
+    packing = packed(lengths)
+    assert torch.equal(packing.sources[packing.places], torch.arange(sum(lengths)))
+    assert packing.groups[0].start == 0
     assert [group.start for group in packing.groups[1:]] == [
         group.stop for group in packing.groups[:-1]
     ]
-    assert packing.groups[-1].stop == sum(lengths) == len(packing.text_of)
+    assert packing.groups[-1].stop == len(packing.sources)
     for group in packing.groups:
-        assert group.length <= group.lengths[0] * (1 + SLACK_SHARE) + SLACK
-        assert torch.equal(group.sources[group.places], torch.arange(len(group.places)))
-    for text, (start, length) in enumerate(zip(packing.starts, lengths, strict=True)):
-        rows = slice(int(start), int(start) + length)
-        assert packing.text_of[rows].tolist() == [text] * length
-        assert packing.positions[rows].tolist() == list(range(length))
+        assert group.length in {16, 32, 48, 64, *range(96, 257, 32), *range(320, 705, 64)}
+    rows = [group.length for group in packing.groups for _ in range(group.count)]
+    for text, (start, length, padded) in enumerate(zip(packing.starts, lengths, rows, strict=True)):
+        assert length <= padded < max(length + 64, 2 * length + 16)
+        own = slice(int(start), int(start) + length)
+        assert packing.text_of[own].tolist() == [text] * length
+        assert packing.positions[own].tolist() == list(range(length))
 
 
 def text_by_text(projected: Tensor, lengths: list[int]) -> Tensor:
@@ -51,7 +56,7 @@ def test_attention_and_its_gradient_are_those_of_each_text_alone(lengths: list[i
     above = torch.randn(sum(lengths), WIDTH, generator=generator, dtype=torch.float64)
     results = []
     for attend in (
-        lambda rows: PackedAttention.apply(rows, Packing(lengths).groups, HEADS, 0.0, None),
+        lambda rows: PackedAttention.apply(rows, packed(lengths), 0.0, None),
         lambda rows: text_by_text(rows, lengths),
     ):
         rows = projected.clone().requires_grad_()
@@ -64,9 +69,10 @@ def test_attention_and_its_gradient_are_those_of_each_text_alone(lengths: list[i
 
 def test_the_comparison_sees_a_text_that_looks_at_its_neighbour() -> None:
     """The control: two texts attended to as if they were one."""
-    projected = torch.randn(7, 3 * WIDTH, generator=torch.Generator().manual_seed(0))
-    alone = PackedAttention.apply(projected, Packing([3, 4]).groups, HEADS, 0.0, None)
-    together = PackedAttention.apply(projected, Packing([7]).groups, HEADS, 0.0, None)
+    generator = torch.Generator().manual_seed(0)
+    projected = torch.randn(7, 3 * WIDTH, generator=generator, dtype=torch.float64)
+    alone = PackedAttention.apply(projected, packed([3, 4]), 0.0, None)
+    together = PackedAttention.apply(projected, packed([7]), 0.0, None)
     assert torch.allclose(alone, text_by_text(projected, [3, 4]), atol=1e-5)
     assert not torch.allclose(together, alone, atol=1e-2)
 
@@ -80,7 +86,7 @@ def test_dropped_weights_drop_in_the_gradient_too() -> None:
 
     def attended(rows: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(2)
-        result: Tensor = PackedAttention.apply(rows, Packing(lengths).groups, HEADS, 0.3, generator)
+        result: Tensor = PackedAttention.apply(rows, packed(lengths), 0.3, generator)
         return result
 
     assert torch.autograd.gradcheck(attended, (projected,), atol=1e-6)

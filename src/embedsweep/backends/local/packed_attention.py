@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from embedsweep.backends.local.dropout import dropout_factors
-from embedsweep.backends.local.packing import Group
+from embedsweep.backends.local.packing import Group, Packing
 
 
 class _Context(Protocol):
     """Autograd's context, with what the forward pass leaves for the backward pass."""
 
-    groups: Sequence[Group]
-    heads: int
+    packing: Packing
 
     @property
     def saved_tensors(self) -> tuple[Tensor, ...]: ...
@@ -25,8 +24,9 @@ class _Context(Protocol):
 
 
 class PackedAttention(torch.autograd.Function):
-    """Softmax attention within each text; texts of like length are multiplied together.
+    """Softmax attention within each text; texts of like length are padded and taken together.
 
+    Few and large operations: between any two of them a lane may have to wait for the interpreter.
     Plain products: the backward pass of torch's flash kernel is slower on a processor at the
     lengths of sentences and paragraphs.
     """
@@ -35,8 +35,7 @@ class PackedAttention(torch.autograd.Function):
     def forward(
         ctx: _Context,
         projected: Tensor,
-        groups: Sequence[Group],
-        heads: int,
+        packing: Packing,
         drop: float,
         generator: torch.Generator | None,
     ) -> Tensor:
@@ -44,45 +43,46 @@ class PackedAttention(torch.autograd.Function):
 
         Args:
             ctx: Autograd's.
-            projected: Queries, keys and values side by side, (tokens, 3 x width).
-            groups: What lies where; they cover all tokens.
-            heads: Attention heads.
+            projected: Queries, keys and values side by side, (tokens, 3 x width), in the precision
+                of the packing.
+            packing: What lies where.
             drop: Share of the attention weights dropped; 0 for none.
             generator: Whom the drops are drawn from; not needed where there are none.
         """
-        width = projected.shape[1] // 3
-        attended = projected.new_empty(len(projected), width)
+        padded = projected.index_select(0, packing.sources)
+        attended = padded.new_empty(len(padded), padded.shape[1] // 3)
         weights, factors = [], []
-        for group in groups:
-            query, key, value = _heads(projected, group, heads)
-            turned, scale = key.transpose(1, 2), query.shape[2] ** -0.5
-            if group.is_even:
-                scores = torch.baddbmm(query.new_empty(1), query, turned, beta=0, alpha=scale)
-            else:
-                bias = group.bias(heads, query.dtype)
-                scores = torch.baddbmm(bias, query, turned, alpha=scale)
+        for group in packing.groups:
+            query, key, value = _heads(padded, group, packing.heads)
+            scale = query.shape[2] ** -0.5
+            scores = torch.baddbmm(group.bias, query, key.transpose(1, 2), alpha=scale)
             weight = torch.softmax(scores, dim=2)
             weights.append(weight)
             if drop and generator is not None:
                 shape = tuple(weight.shape)
                 factors.append(dropout_factors(shape, drop, generator, weight.dtype))
                 weight = weight * factors[-1]
-            _put(attended, group, heads, weight @ value)
+            _put(attended, group, packing.heads, weight @ value)
         ctx.save_for_backward(projected, *weights, *factors)
-        ctx.groups, ctx.heads = groups, heads
-        return attended
+        ctx.packing = packing
+        return attended.index_select(0, packing.places)
 
     @staticmethod
-    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         projected, *saved = ctx.saved_tensors
-        groups, heads = ctx.groups, ctx.heads
+        packing = ctx.packing
+        groups = packing.groups
         factors: Sequence[Tensor | None] = saved[len(groups) :] or [None] * len(groups)
-        result = torch.empty_like(projected)
+        padded = projected.index_select(0, packing.sources)
+        # What stands where padding stands counts for nothing.
+        above = gradient.new_zeros(len(padded), gradient.shape[1])
+        above.index_copy_(0, packing.places, gradient)
+        result = torch.empty_like(padded)
         parts = result.chunk(3, dim=1)
         for group, weight, factor in zip(groups, saved[: len(groups)], factors, strict=True):
-            query, key, value = _heads(projected, group, heads)
-            above = _taken(gradient, group, heads)
-            into_weight = above @ value.transpose(1, 2)
+            query, key, value = _heads(padded, group, packing.heads)
+            own = _taken(above, group, packing.heads)
+            into_weight = own @ value.transpose(1, 2)
             used = weight
             if factor is not None:
                 used = weight * factor
@@ -92,39 +92,29 @@ class PackedAttention(torch.autograd.Function):
             into_query = torch.baddbmm(empty, into_scores, key, beta=0, alpha=scale)
             turned = into_scores.transpose(1, 2)
             into_key = torch.baddbmm(empty, turned, query, beta=0, alpha=scale)
-            into_value = used.transpose(1, 2) @ above
+            into_value = used.transpose(1, 2) @ own
             for part, values in zip(parts, (into_query, into_key, into_value), strict=True):
-                _put(part, group, heads, values)
-        return result, None, None, None, None
+                _put(part, group, packing.heads, values)
+        return result.index_select(0, packing.places), None, None, None
 
 
-def _heads(projected: Tensor, group: Group, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(padded: Tensor, group: Group, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of a group, each (texts x heads, length, width / heads)."""
-    rows = projected[group.start : group.stop]
-    if not group.is_even:
-        rows = rows.index_select(0, group.sources)
-    turned = rows.view(group.count, group.length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    own = padded[group.start : group.stop]
+    turned = own.view(group.count, group.length, 3, heads, -1).permute(2, 0, 3, 1, 4)
     query, key, value = turned.reshape(3, group.count * heads, group.length, -1).unbind()
     return query, key, value
 
 
-def _taken(rows: Tensor, group: Group, heads: int) -> Tensor:
-    """A group's rows, (tokens, width), as (texts x heads, length, width / heads)."""
-    own = rows[group.start : group.stop]
-    if not group.is_even:
-        # What stands where padding stood counts for nothing.
-        padded = own.new_zeros(group.count * group.length, own.shape[1])
-        own = padded.index_copy_(0, group.places, own)
+def _taken(padded: Tensor, group: Group, heads: int) -> Tensor:
+    """A group's rows, (padded rows, width), as (texts x heads, length, width / heads)."""
+    own = padded[group.start : group.stop]
     turned = own.view(group.count, group.length, heads, -1).transpose(1, 2)
     return turned.reshape(group.count * heads, group.length, -1)
 
 
-def _put(rows: Tensor, group: Group, heads: int, values: Tensor) -> None:
-    """The inverse of `_taken`, into the group's place."""
+def _put(padded: Tensor, group: Group, heads: int, values: Tensor) -> None:
+    """The inverse of `_taken`, into the group's rows."""
+    own = padded[group.start : group.stop]
     turned = values.view(group.count, heads, group.length, -1).transpose(1, 2)
-    own = rows[group.start : group.stop]
-    if group.is_even:
-        own.view(turned.shape).copy_(turned)
-    else:
-        padded = turned.reshape(group.count * group.length, -1)
-        own.copy_(padded.index_select(0, group.places))
+    own.view(turned.shape).copy_(turned)

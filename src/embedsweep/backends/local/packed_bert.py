@@ -25,6 +25,7 @@ from embedsweep.backends.local.dropout import dropout_factors
 from embedsweep.backends.local.packed_attention import PackedAttention
 from embedsweep.backends.local.packing import Packing
 from embedsweep.backends.local.tokens import IdArray
+from embedsweep.backends.local.word_gradient import WordGradient
 
 _NETWORKS = (BertModel, RobertaModel, XLMRobertaModel)
 _POOLING = ("mean", "cls")
@@ -133,6 +134,7 @@ class PackedBert:
         self._attention_dropout: nn.Dropout = self._layers()[0].attention.self.dropout
         self._first_token = model[1].pooling_mode == "cls"
         self.precision = precision
+        self.word_gradient = WordGradient(self._network.embeddings.word_embeddings.weight)
         self._first_position = 0
         if not isinstance(self._network, BertModel):
             # RoBERTa counts its positions from behind the padding's.
@@ -143,10 +145,10 @@ class PackedBert:
 
         Args:
             tokens: Ids of the tokens whose rows are wanted, in the order in which texts number
-                them; None for the whole table.
+                them; None for the whole table. Gradients of the rows are for `word_gradient`.
         """
         below = self._network.embeddings
-        table = below.word_embeddings.weight
+        table = below.word_embeddings.weight.detach()
         embedding = Embedding(
             words=table if tokens is None else functional.embedding(tokens, table),
             positions=below.position_embeddings.weight,
@@ -176,7 +178,8 @@ class PackedBert:
             texts: Token numbers, the shortest text first.
             generator: Whom drops are drawn from; None for no drops.
         """
-        packing = Packing([len(text) for text in texts])
+        lengths = [len(text) for text in texts]
+        packing = Packing(lengths, self._config.num_attention_heads, self.precision)
         hidden = self._embedded(weights.embedding, texts, packing)
         hidden = self._dropped(hidden, generator)
         for layer in weights.layers:
@@ -206,7 +209,7 @@ class PackedBert:
         low = hidden.to(self.precision)
         projected = functional.linear(low, layer.project_weight, layer.project_bias)
         attended: Tensor = PackedAttention.apply(  # type: ignore[no-untyped-call]
-            projected, packing.groups, self._config.num_attention_heads, drop, generator
+            projected, packing, drop, generator
         )
         attended = functional.linear(attended, layer.attended_weight, layer.attended_bias)
         hidden = self._normed(

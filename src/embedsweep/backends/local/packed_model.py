@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedsweep.backends.local.lanes import on_lanes
-from embedsweep.backends.local.micro_batches import micro_batches
+from embedsweep.backends.local.micro_batches import even_parts
 from embedsweep.backends.local.packed_bert import PackedBert
 from embedsweep.backends.local.packed_step import PackedStep
 from embedsweep.backends.local.tokens import IdArray, TextTokenizer, TokenStore
@@ -63,7 +63,7 @@ class PackedModel:
     def embed(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of the texts, (texts, dimension); a zero vector stays zero."""
         tokenized = self._store.tokenized(self._tokenizer, texts)
-        batches = micro_batches(tokenized.lengths.tolist(), LANE_TOKENS)
+        batches = even_parts(tokenized.lengths.tolist(), LANE_TOKENS, torch.get_num_threads())
         # The longest first, so that no lane is left alone with them in the end.
         batches.reverse()
         with torch.inference_mode():

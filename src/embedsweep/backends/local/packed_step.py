@@ -11,12 +11,12 @@ from torch import Tensor
 
 from embedsweep.backends.local.lanes import on_lanes
 from embedsweep.backends.local.memory import free_memory
-from embedsweep.backends.local.micro_batches import micro_batches
+from embedsweep.backends.local.micro_batches import even_parts
 from embedsweep.backends.local.packed_bert import PackedBert, Weights
 from embedsweep.backends.local.tokens import IdArray
 
 LANE_TOKENS = 4096
-"""Forwarded together by each lane, at most."""
+"""Forwarded together by each lane, about."""
 
 MEMORY_SHARE = 0.5
 """Of the free memory, for what a backward pass needs; what needs more is forwarded twice."""
@@ -63,8 +63,8 @@ class PackedStep:
         lengths = [len(text) for text in texts]
         tokens, numbers = np.unique(np.concatenate(texts), return_inverse=True)
         self._texts = np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
-        # The gradient of the table of words is made of these rows alone, once.
-        self._weights = bert.weights(torch.from_numpy(tokens))
+        self._tokens = torch.from_numpy(tokens.astype(np.int64))
+        self._weights = bert.weights(self._tokens)
         free = free_memory()
         need = sum(length * bert.bytes_kept(length) for length in lengths)
         short = free is not None and need > MEMORY_SHARE * free
@@ -75,13 +75,12 @@ class PackedStep:
         """The micro-batches, each given to the lane that has the least to do."""
         with torch.no_grad():
             lowered = self._weights.lowered(self._bert.precision)
-        threads = torch.get_num_threads()
+        count = min(torch.get_num_threads(), len(lengths))
         lanes = [
             _Lane(lowered.map(lambda tensor: tensor.detach().requires_grad_()))
-            for _ in range(min(threads, len(lengths)))
+            for _ in range(count)
         ]
-        budget = min(LANE_TOKENS, -(-sum(lengths) // len(lanes)))
-        for places in reversed(micro_batches(lengths, budget, most=mini_batch)):
+        for places in reversed(even_parts(lengths, LANE_TOKENS, count, mini_batch)):
             lane = min(lanes, key=lambda lane: lane.tokens)
             lane.parts.append(_Part(places, None, torch.empty(0)))
             lane.tokens += sum(lengths[place] for place in places)
@@ -121,15 +120,13 @@ class PackedStep:
                 part.pooled = pooled.detach()
 
         on_lanes(backward, self._lanes)
-        sources, sums = [], []
-        for source, *leaves in zip(
-            self._weights, *(lane.weights for lane in self._lanes), strict=True
-        ):
-            if source.requires_grad:
-                first, *others = (leaf.grad for leaf in leaves if leaf.grad is not None)
-                sources.append(source)
-                sums.append(sum(others, start=first.float()))
-        torch.autograd.backward(sources, sums)
+        sums = []
+        for leaves in zip(*(lane.weights for lane in self._lanes), strict=True):
+            first, *others = (leaf.grad for leaf in leaves if leaf.grad is not None)
+            sums.append(sum(others, start=first.float()))
+        words, *rest = sums
+        self._bert.word_gradient.add(self._tokens, words)
+        torch.autograd.backward(list(self._weights)[1:], rest)
 
     def _pooled(self, lane: _Lane, part: _Part) -> Tensor:
         generator = None

@@ -2,102 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-SLACK_SHARE, SLACK = 1 / 4, 2
-"""A group's longest text has at most so many more tokens than its shortest. Attention over a few
-padded groups takes less time than over many exact ones: its products are small, and many."""
+Lengths = npt.NDArray[np.int64]
+
+STEPS = ((64, 16), (256, 32))
+"""Attention pads a text of up to so many tokens to a multiple of so many: small enough to waste
+little; large enough that softmax fills the processor's vectors (a row of 24 takes it three times
+as long as one of 32) and that the kernels, which are compiled for every shape, come back."""
+
+LAST_STEP = 64
+"""The multiple that longer texts are padded to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Group:
-    """Texts of like length that lie behind one another.
+    """Texts that attention pads to the same length.
 
     Attributes:
-        start: First token of the first text, in the packing.
-        lengths: Tokens of each text, ascending.
+        start: Row of the first text's first token, once all texts are padded.
+        count: Texts.
+        length: Rows of each.
+        bias: Added to scores so that no query sees padding, (texts x heads, 1, length).
     """
 
     start: int
-    lengths: npt.NDArray[np.int64]
+    count: int
+    length: int
+    bias: Tensor
 
     @property
-    def count(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def length(self) -> int:
-        """Of the longest text, to which attention pads the others."""
-        return int(self.lengths[-1])
-
-    @property
-    def is_even(self) -> bool:
-        return bool(self.lengths[0] == self.lengths[-1])
-
-    @cached_property
     def stop(self) -> int:
-        return self.start + int(self.lengths.sum())
-
-    @cached_property
-    def places(self) -> Tensor:
-        """Where each token of the group stands once the texts are padded, (tokens,)."""
-        return torch.from_numpy(np.flatnonzero(self._is_token))
-
-    @cached_property
-    def sources(self) -> Tensor:
-        """The token of the group that stands at each padded place; padding repeats the first."""
-        tokens = np.cumsum(self._is_token) - 1
-        return torch.from_numpy(np.where(self._is_token, tokens, 0))
-
-    def bias(self, heads: int, dtype: torch.dtype) -> Tensor:
-        """What is added to scores so that no query sees padding, (texts x heads, 1, length)."""
-        is_token = torch.from_numpy(self._is_token.reshape(self.count, self.length))
-        bias = torch.where(is_token, 0.0, float("-inf")).to(dtype)
-        return bias.repeat_interleave(heads, dim=0).unsqueeze(1)
-
-    @cached_property
-    def _is_token(self) -> npt.NDArray[np.bool_]:
-        rows: npt.NDArray[np.bool_] = np.arange(self.length)[None, :] < self.lengths[:, None]
-        return rows.ravel()
+        return self.start + self.count * self.length
 
 
 class Packing:
-    """The layout of a micro-batch.
+    """The layout of a micro-batch: packed, and padded as attention takes it.
 
     Args:
         lengths: Tokens of each text, ascending.
+        heads: Attention heads.
+        precision: What attention computes in.
 
     Attributes:
-        groups: They cover all tokens, in order.
+        heads: Attention heads.
         lengths: Of the texts, (texts,).
         starts: Each text's first token, (texts,).
         text_of: The text each token belongs to, (tokens,).
         positions: Each token's place in its text, (tokens,).
+        places: The padded row of each token, (tokens,).
+        sources: The token of each padded row, (padded rows,); padding repeats the first.
+        groups: They cover all padded rows, in order.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], heads: int, precision: torch.dtype) -> None:
         sizes = np.asarray(lengths, dtype=np.int64)
         starts = np.cumsum(sizes) - sizes
-        self.groups = _groups(sizes)
+        positions = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        padded = _padded(sizes)
+        places = np.repeat(np.cumsum(padded) - padded, sizes) + positions
+        sources = np.zeros(padded.sum(), dtype=np.int64)
+        sources[places] = np.arange(len(places))
+        self.heads = heads
         self.lengths = torch.from_numpy(sizes)
         self.starts = torch.from_numpy(starts)
         self.text_of = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
-        self.positions = torch.from_numpy(np.arange(sizes.sum()) - np.repeat(starts, sizes))
+        self.positions = torch.from_numpy(positions)
+        self.places = torch.from_numpy(places)
+        self.sources = torch.from_numpy(sources)
+        self.groups = list(_groups(sizes, padded, heads, precision))
 
 
-def _groups(lengths: npt.NDArray[np.int64]) -> list[Group]:
-    groups: list[Group] = []
-    start = first = 0
-    while first < len(lengths):
-        most = lengths[first] * (1 + SLACK_SHARE) + SLACK
-        after = int(np.searchsorted(lengths, most, side="right"))
-        groups.append(Group(start, lengths[first:after]))
-        start, first = groups[-1].stop, after
-    return groups
+def _padded(lengths: Lengths) -> Lengths:
+    steps = np.full_like(lengths, LAST_STEP)
+    for longest, step in reversed(STEPS):
+        steps[lengths <= longest] = step
+    return -(-lengths // steps) * steps
+
+
+def _groups(
+    lengths: Lengths, padded: Lengths, heads: int, precision: torch.dtype
+) -> Iterator[Group]:
+    start = 0
+    for length in np.unique(padded):
+        own = lengths[padded == length]
+        is_padding = torch.from_numpy(np.arange(length)[None, :] >= own[:, None])
+        bias = torch.zeros(is_padding.shape, dtype=precision)
+        bias = bias.masked_fill_(is_padding, float("-inf")).repeat_interleave(heads, dim=0)
+        group = Group(start, len(own), int(length), bias.unsqueeze(1))
+        yield group
+        start = group.stop

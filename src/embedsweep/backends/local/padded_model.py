@@ -129,7 +129,7 @@ def alike_in_length(texts: Sequence[str], model: SentenceTransformer) -> list[li
     budget = MICRO_BATCH_TOKENS[model.device.type]
     longest = model.max_seq_length or budget
     lengths = [min(len(text) // CHARACTERS_PER_TOKEN + 2, longest) for text in texts]
-    return micro_batches(lengths, budget, padded=True)
+    return micro_batches(lengths, budget)
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
