@@ -18,6 +18,9 @@ class Sizes:
         quick: Whether the public data is cut to a few rows and the models are two small layers.
         rounds: Of each figure, after a warm-up; a round of the throughput is a seed of its own.
         squad_pairs: Training pairs of squad-mini; the plain way reads few a second.
+        part_pairs: Training pairs where parts of a model are trained.
+        half_the_layers: Of the model that is trained.
+        scouts: Recipes trained as adapters and in full.
         sweep_trials: Trials of each side of the sweep race.
         adapter_trials: Trials on cached vectors.
         pairs, tokens, documents: Sizes over which growth is fitted.
@@ -28,6 +31,9 @@ class Sizes:
     quick: bool
     rounds: int
     squad_pairs: int
+    part_pairs: int
+    half_the_layers: int
+    scouts: int
     sweep_trials: int
     adapter_trials: int
     pairs: tuple[int, ...]
@@ -41,6 +47,9 @@ REAL = Sizes(
     quick=False,
     rounds=3,
     squad_pairs=512,
+    part_pairs=2048,
+    half_the_layers=3,
+    scouts=24,
     sweep_trials=12,
     adapter_trials=1000,
     pairs=(1_000, 10_000, 100_000),
@@ -53,6 +62,9 @@ QUICK = Sizes(
     quick=True,
     rounds=1,
     squad_pairs=16,
+    part_pairs=24,
+    half_the_layers=1,
+    scouts=4,
     sweep_trials=2,
     adapter_trials=3,
     pairs=(32, 64),

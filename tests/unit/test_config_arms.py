@@ -312,6 +312,8 @@ def test_every_key_of_every_kind_is_suggested_for_its_misspelling(tmp_path: Path
         ("url", "hosted", "base_url"),
         ("api_key", "hosted", "api_key_env"),
         ("max_length", "local", "train_tokens"),
+        ("layers", "local", "train_layers"),
+        ("lora_r", "local", "lora_rank"),
     ],
 )
 def test_names_of_other_tools_are_understood(tmp_path: Path, word: str, kind: str, meant: str):

@@ -60,6 +60,8 @@ search:
       warmup: {low: 0, high: 0.2}
       weight_decay: 0
       train_tokens: {low: 64, high: 256}
+      train_layers: [2, 4]
+      lora_rank: {low: 4, high: 64, log: true}
       scale: {low: 10, high: 50}
       mini_batch_size: 16
 budget: {minutes: 60, disk_gb: 5.5}
@@ -102,6 +104,8 @@ def test_a_full_file_round_trips(tmp_path: Path):
         "warmup": Uniform(0.0, 0.2),
         "weight_decay": Choice((0.0,)),
         "train_tokens": Integers(64, 256),
+        "train_layers": Choice((2, 4)),
+        "lora_rank": Integers(4, 64, log=True),
         "scale": Uniform(10.0, 50.0),
         "mini_batch_size": Choice((16,)),
     }

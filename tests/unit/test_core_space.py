@@ -289,7 +289,12 @@ def test_what_may_be_kept_are_the_epochs_of_a_choice_or_the_last(
 def test_a_choice_of_epochs_is_part_of_a_recipe_and_said_of_it() -> None:
     choice = replace(RECIPE, keep_from=1)
     assert recipe_fingerprint(choice) != recipe_fingerprint(RECIPE)
-    assert "triplet, 2 epochs, lr" in recipe_in_words(RECIPE)
+    assert recipe_in_words(RECIPE).startswith("triplet, 2 epochs, lr")
+    last, rank = replace(RECIPE, train_layers=3), replace(RECIPE, lora_rank=8)
+    assert recipe_in_words(last).startswith("last 3 layers: triplet")
+    assert recipe_in_words(rank).startswith("LoRA of rank 8: triplet")
+    both = replace(last, lora_rank=8)
+    assert recipe_in_words(both).startswith("LoRA of rank 8 in the last 3 layers: triplet")
     assert "triplet, 1 to 2 epochs, lr" in recipe_in_words(choice)
     assert "triplet, 1 epoch of 1 to 2, lr" in recipe_in_words(choice, kept_epoch=1)
 

@@ -12,7 +12,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from embedsweep.backends.local.tokens import IdArray, TextTokenizer, TokenStore
+from embedsweep.backends.local.array_store import ArrayStore
+from embedsweep.backends.local.tokens import IdArray, TextTokenizer, tokenized
 
 WORDS = ["[UNK]", "[S]", "[E]", "the", "rate", "of", "exchange"]
 TEXTS = ["the rate", "", "the rate of exchange", "half a pair: \ud800", "the rate"]
@@ -43,15 +44,15 @@ def tokenizer() -> CountingTokenizer:
 
 
 def test_ids_come_in_the_order_of_the_texts(tokenizer: CountingTokenizer) -> None:
-    tokenized = TokenStore().tokenized(tokenizer, TEXTS[:3])
-    assert [each.tolist() for each in tokenized] == [[1, 3, 4, 2], [1, 2], [1, 3, 4, 5, 6, 2]]
-    assert tokenized.lengths.tolist() == [4, 2, 6]
-    assert len(tokenized) == 3
+    ids = tokenized(tokenizer, TEXTS[:3], ArrayStore())
+    assert [each.tolist() for each in ids] == [[1, 3, 4, 2], [1, 2], [1, 3, 4, 5, 6, 2]]
+    assert ids.lengths.tolist() == [4, 2, 6]
+    assert len(ids) == 3
 
 
 def test_a_limit_keeps_the_special_tokens() -> None:
-    tokenized = TokenStore().tokenized(TextTokenizer(plain(), 3), ["the rate of exchange"])
-    assert tokenized[0].tolist() == [1, 3, 2]
+    ids = tokenized(TextTokenizer(plain(), 3), ["the rate of exchange"], ArrayStore())
+    assert ids[0].tolist() == [1, 3, 2]
 
 
 def test_the_models_own_tokenizer_stays_as_it_is() -> None:
@@ -65,41 +66,43 @@ def test_the_models_own_tokenizer_stays_as_it_is() -> None:
 def test_texts_are_tokenized_once_and_mapped_by_all_who_ask(
     tokenizer: CountingTokenizer, tmp_path: Path
 ) -> None:
-    stores = [TokenStore(tmp_path), TokenStore(tmp_path)]
-    first, again = (store.tokenized(tokenizer, TEXTS) for store in stores)
+    stores = [ArrayStore(tmp_path), ArrayStore(tmp_path)]
+    first, again = (tokenized(tokenizer, TEXTS, store) for store in stores)
     assert tokenizer.asked == len(TEXTS)
     assert [each.tolist() for each in first] == [each.tolist() for each in again]
     assert isinstance(again[0].base, np.memmap) or isinstance(again[0], np.memmap)
     # Control: without a folder each asks anew.
-    TokenStore().tokenized(tokenizer, TEXTS)
+    tokenized(tokenizer, TEXTS, ArrayStore())
     assert tokenizer.asked == 2 * len(TEXTS)
 
 
 def test_other_texts_limits_and_tokenizers_are_kept_apart(tmp_path: Path) -> None:
     other = plain()
     other.add_tokens(["exchange rate"])
-    store = TokenStore(tmp_path)
+    store = ArrayStore(tmp_path)
     for tokenizer in (
         TextTokenizer(plain(), None),
         TextTokenizer(plain(), 3),
         TextTokenizer(other, None),
     ):
-        store.tokenized(tokenizer, TEXTS)
+        tokenized(tokenizer, TEXTS, store)
     # The same letters, cut into texts elsewhere.
     for texts in (["therate"], ["the", "rate"], ["rate", "the"]):
-        store.tokenized(TextTokenizer(plain(), None), texts)
+        tokenized(TextTokenizer(plain(), None), texts, store)
     assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_a_file_that_is_not_whole_is_made_anew(
     tokenizer: CountingTokenizer, tmp_path: Path
 ) -> None:
-    store = TokenStore(tmp_path)
-    good = store.tokenized(tokenizer, TEXTS)
+    store = ArrayStore(tmp_path)
+    good = tokenized(tokenizer, TEXTS, store)
     (file,) = tmp_path.iterdir()
     for content in (b"", b"no numbers", file.read_bytes()[:-8]):
+        # Another file of the name: the one that is mapped must stay whole.
+        file.unlink()
         file.write_bytes(content)
-        again = store.tokenized(tokenizer, TEXTS)
+        again = tokenized(tokenizer, TEXTS, store)
         assert [each.tolist() for each in again] == [each.tolist() for each in good]
     assert tokenizer.asked == 4 * len(TEXTS)
 
@@ -109,20 +112,20 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
 ) -> None:
     blocked = tmp_path / "a file"
     blocked.touch()
-    tokenized = TokenStore(blocked / "tokens").tokenized(tokenizer, TEXTS)
-    assert len(tokenized) == len(TEXTS)
+    ids = tokenized(tokenizer, TEXTS, ArrayStore(blocked / "arrays"))
+    assert len(ids) == len(TEXTS)
 
 
 def test_the_files_read_longest_ago_go_first(tokenizer: CountingTokenizer, tmp_path: Path) -> None:
     texts = [[f"{number} the rate of exchange"] for number in range(4)]
     size = 0
     for some in texts:
-        TokenStore(tmp_path).tokenized(tokenizer, some)
+        tokenized(tokenizer, some, ArrayStore(tmp_path))
         size = sum(file.stat().st_size for file in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == 4
-    store = TokenStore(tmp_path, largest=size // 2 + size // 8)
-    store.tokenized(tokenizer, ["one more"])
+    store = ArrayStore(tmp_path, largest=size // 2 + size // 8)
+    tokenized(tokenizer, ["one more"], store)
     assert len(list(tmp_path.iterdir())) == 2
     asked = tokenizer.asked
-    store.tokenized(tokenizer, ["one more"])
+    tokenized(tokenizer, ["one more"], store)
     assert tokenizer.asked == asked

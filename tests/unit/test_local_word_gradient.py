@@ -54,3 +54,17 @@ def test_a_gradient_of_someone_elses_is_added_to_and_left_alone() -> None:
     gradient.add(torch.tensor([2]), rows(1, 1))
     assert theirs[:, 0].tolist() == [2, 1, 1, 1, 1]
     assert words.grad[:, 0].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_rows_gradient_becomes_the_tables() -> None:
+    words = nn.Parameter(torch.arange(10.0).view(5, 2))
+    taken = WordGradient(words).rows(torch.tensor([3, 1]))
+    assert taken.tolist() == [[6, 7], [2, 3]]
+    (taken * torch.tensor([[1.0], [2.0]])).sum().backward()
+    assert words.grad is not None
+    assert words.grad[:, 0].tolist() == [0, 2, 0, 1, 0]
+
+
+def test_a_frozen_table_gets_no_gradient() -> None:
+    words = table().requires_grad_(requires_grad=False)
+    assert not WordGradient(words).rows(torch.tensor([3])).requires_grad

@@ -25,6 +25,10 @@ class LocalArm(TrainedArm):
     """What makes the models: local fine-tunes, adapter trains a head, hosted runs jobs."""
     train_tokens: Annotated[Domain, Knob(int, "TrainTokens", ge=3, le=131_072)] | None = None
     """Longest text, in tokens, that training reads, its begin and end marks included."""
+    train_layers: Annotated[Domain, Knob(int, "TrainLayers", ge=1, le=1024)] | None = None
+    """Train the last so many layers alone; what the frozen ones make of texts is computed once."""
+    lora_rank: Annotated[Domain, Knob(int, "LoraRank", ge=1, le=4096)] | None = None
+    """Train low-rank updates (LoRA) of the trained layers' matrices, of this rank, alone."""
     mini_batch_size: Annotated[Domain, Knob(int, "MiniBatchSize", ge=1, le=65_536)] | None = None
     """Texts forwarded at a time by the cached ranking loss."""
 

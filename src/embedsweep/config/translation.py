@@ -87,6 +87,9 @@ COMMON_NAMES = {
     "api_key": "api_key_env",
     "url": "base_url",
     "hidden": "width",
+    "layers": "train_layers",
+    "lora_r": "lora_rank",
+    "r": "lora_rank",
     "rank": "width",
 }
 """What other tools call our keys, too far from ours for their spelling to tell."""

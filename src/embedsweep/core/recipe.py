@@ -151,6 +151,10 @@ class LocalRecipe(_Trained):
         weight_decay: AdamW's, on all weights but biases and layer norms.
         train_tokens: Longest text, in tokens, that training reads; None for the model's limit.
             Evaluation and serving always use the model's own limit.
+        train_layers: The transformer's last so many layers are trained, and what lies below them
+            is frozen; None for all layers and the embeddings.
+        lora_rank: Low-rank updates of the trained layers' matrices are trained, of this rank, and
+            the layers themselves and the embeddings are frozen; None to train them as they are.
         scale: Inverse temperature of the cosine scores (ranking losses, CoSENT, softmax).
         margin: Distance beyond which a negative costs nothing, as a cosine distance.
         mini_batch_size: Texts forwarded at a time by the cached ranking loss.
@@ -167,6 +171,8 @@ class LocalRecipe(_Trained):
     warmup: float = 0.1
     weight_decay: float = 0.01
     train_tokens: int | None = None
+    train_layers: int | None = None
+    lora_rank: int | None = None
     scale: float | None = None
     margin: float | None = None
     mini_batch_size: int | None = None
@@ -306,10 +312,19 @@ def recipe_in_words(recipe: Recipe, kept_epoch: int | None = None) -> str:
         return f"job: {common}, {rate}, batch {recipe.batch_size}"
     knobs = ((name, getattr(recipe, name)) for name in recipe.loss.knobs)
     own = "".join(f", {name} {value:g}" for name, value in knobs if value is not None)
-    head = ""
+    rate = f"lr {recipe.learning_rate:.2e}"
+    return f"{_part_in_words(recipe)}{common}, {rate}, batch {recipe.batch_size}{own}"
+
+
+def _part_in_words(recipe: LocalRecipe | AdapterRecipe) -> str:
+    """What is trained, where that is not the whole model."""
     if isinstance(recipe, AdapterRecipe):
-        head = f"{recipe.head.value}{f' {recipe.width}' if recipe.width else ''} head: "
-    return f"{head}{common}, lr {recipe.learning_rate:.2e}, batch {recipe.batch_size}{own}"
+        return f"{recipe.head.value}{f' {recipe.width}' if recipe.width else ''} head: "
+    count = recipe.train_layers
+    layers = f"last {f'{count} layers' if count > 1 else 'layer'}" if count else ""
+    rank = f"LoRA of rank {recipe.lora_rank}" if recipe.lora_rank else ""
+    part = f"{rank} in the {layers}" if rank and layers else rank or layers
+    return f"{part}: " if part else ""
 
 
 def _epochs_in_words(recipe: TunedRecipe, kept_epoch: int | None) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOPBACK_FOLDER = "loopback"
 SERVICE_FOLDER = "fine-tuning"
 CACHE_FOLDER = "embeddings"
-TOKENS_FOLDER = "tokens"
+ARRAYS_FOLDER = "arrays"
 REGISTERED = ("models:/", "runs:/")
 
 
@@ -34,13 +34,14 @@ def local_backend(home: Path | None = None, *, measuring: bool = False) -> Local
     """Models of this machine.
 
     Args:
-        home: Where token ids are shared among trials and processes; None for nowhere.
+        home: Where token ids and the states of frozen layers are shared among trials and
+            processes; None for nowhere.
         measuring: See `LocalBackend`.
     """
     from embedsweep.backends.local.backend import LocalBackend
 
-    tokens = home / TOKENS_FOLDER if home is not None else None
-    return LocalBackend(tokens=tokens, measuring=measuring)
+    arrays = home / ARRAYS_FOLDER if home is not None else None
+    return LocalBackend(arrays=arrays, measuring=measuring)
 
 
 class OnDemand(Mapping[str, "Backend"]):

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
 from embedsweep.backends.local.devices import best_device, fast_precision, keep_freed_memory
 from embedsweep.backends.local.encoder import LocalEmbedder, open_model
-from embedsweep.backends.local.tokens import TokenStore
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Backend, TrainingListener
@@ -23,17 +23,18 @@ class LocalBackend:
 
     Args:
         device: Where torch computes; None for the best there is.
-        tokens: Where token ids are kept and shared; None for nowhere.
+        arrays: Where token ids, and what frozen layers make of them, are kept and shared; None
+            for nowhere.
         measuring: Whether models are opened to be measured: they embed in the precision that
             training multiplies in, as the models of a training do for its listener. Else they
             embed in float32, as they are served.
     """
 
     def __init__(
-        self, device: str | None = None, tokens: Path | None = None, *, measuring: bool = False
+        self, device: str | None = None, arrays: Path | None = None, *, measuring: bool = False
     ) -> None:
         self.device = device or best_device()
-        self._store = TokenStore(tokens)
+        self._store = ArrayStore(arrays)
         self._precision = fast_precision(self.device)
         self._embedding_precision = self._precision if measuring else torch.float32
         keep_freed_memory()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of glibc's ``mallopt`` parameters (malloc.h)."""
+
+_TENSOR_CORES = (7, 0)
+"""The compute capability of the first GPUs that multiply faster in float16 (Volta)."""
 
 
 def best_device() -> str:
@@ -19,12 +25,67 @@ def best_device() -> str:
 
 
 def fast_precision(device: str) -> torch.dtype:
-    """bfloat16 where the processor multiplies in it, else float32."""
+    """What the device multiplies fast in: bfloat16 or float16 in its hardware, else float32."""
     if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return gpu_precision(torch.cuda.get_device_capability(), bfloat16=bfloat16)
     capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}
     fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return torch.bfloat16 if fast else torch.float32
+
+
+def gpu_precision(capability: tuple[int, int], *, bfloat16: bool) -> torch.dtype:
+    """The precision of a GPU's tensor cores; float32 where it has none.
+
+    Args:
+        capability: The GPU's compute capability.
+        bfloat16: Whether it multiplies in bfloat16 without emulating it.
+    """
+    if bfloat16:
+        return torch.bfloat16
+    return torch.float16 if capability >= _TENSOR_CORES else torch.float32
+
+
+class _Tf32Scope:
+    """Counts who multiplies in TF32 now: the first one in sets it, the last one out restores it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = ""
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._before = torch.backends.cuda.matmul.fp32_precision
+                torch.backends.cuda.matmul.fp32_precision = "tf32"
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    torch.backends.cuda.matmul.fp32_precision = self._before
+
+
+_tf32 = _Tf32Scope()
+
+
+@contextmanager
+def tf32_products(device: str) -> Iterator[None]:
+    """Let a GPU round the factors of float32 products to TF32 while it lasts.
+
+    The setting is the process's: other threads that multiply on the GPU meanwhile see it too, and
+    torch's older way of reading it (``allow_tf32``, ``get_float32_matmul_precision``) raises
+    meanwhile. GPUs without TF32 ignore it, and so does every device but ``cuda``.
+    """
+    if device != "cuda":
+        yield
+        return
+    with _tf32.entered():
+        yield
 
 
 @cache

@@ -12,10 +12,11 @@ from sentence_transformers.base.modules import Router
 from torch import Tensor
 from torch.nn import functional
 
+from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.packed_bert import fits
 from embedsweep.backends.local.packed_model import PackedModel
-from embedsweep.backends.local.padded_model import PaddedModel, alike_in_length, autocast
-from embedsweep.backends.local.tokens import TokenStore
+from embedsweep.backends.local.padded_embedding import embed_padded
+from embedsweep.backends.local.padded_model import PaddedModel
 from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import FloatArray
@@ -61,14 +62,14 @@ class LocalEmbedder:
     Args:
         model: The model, in evaluation mode whenever it embeds.
         precision: What matrices are multiplied in; vectors are float32.
-        store: Where token ids are kept; None for nowhere.
+        store: Where token ids, and what frozen layers make of them, are kept; None for nowhere.
     """
 
     def __init__(
         self,
         model: SentenceTransformer,
         precision: torch.dtype = torch.float32,
-        store: TokenStore | None = None,
+        store: ArrayStore | None = None,
     ) -> None:
         self.model = model
         self._precision = precision
@@ -99,21 +100,21 @@ class LocalEmbedder:
     def _encoded(self, texts: Sequence[str], role: TextRole) -> FloatArray:
         """By the model's own methods, which route a role through a `Router`."""
         encode: Callable[..., FloatArray] = self.model.encode
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if role is TextRole.QUERY:
             encode = self.model.encode_query
         elif role is TextRole.DOCUMENT:
             encode = self.model.encode_document
-        with autocast(self.model, self._precision):
-            for chosen in alike_in_length(texts, self.model):
-                vectors[chosen] = encode(
-                    [texts[index] for index in chosen],
-                    batch_size=len(chosen),
-                    show_progress_bar=False,
-                    convert_to_numpy=True,
-                    normalize_embeddings=True,
-                )
-        return vectors
+
+        def rows(some: list[str]) -> FloatArray:
+            return encode(
+                some,
+                batch_size=len(some),
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
+            )
+
+        return embed_padded(texts, self.model, self._precision, rows)
 
 
 class TrainingEncoder:
@@ -123,7 +124,7 @@ class TrainingEncoder:
         model: The model, in training mode.
         precision: What matrices are multiplied in; weights and vectors stay float32.
         limit: Longest text, in tokens, that is read; None for the model's own limit.
-        store: Where token ids are kept; None for nowhere.
+        store: Where token ids, and what frozen layers make of them, are kept; None for nowhere.
     """
 
     def __init__(
@@ -131,13 +132,13 @@ class TrainingEncoder:
         model: SentenceTransformer,
         precision: torch.dtype,
         limit: int | None = None,
-        store: TokenStore | None = None,
+        store: ArrayStore | None = None,
     ) -> None:
         self._model = model
         self._way: PackedModel | PaddedModel = (
             PackedModel(model, precision, limit, store)
             if fits(model)
-            else PaddedModel(model, precision, limit)
+            else PaddedModel(model, precision, limit, store)
         )
 
     def prepare(self, texts: Mapping[TextRole, Sequence[str]]) -> None:

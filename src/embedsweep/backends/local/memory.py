@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -16,3 +18,9 @@ def free_memory() -> int | None:
     values = dict(line.split(":", 1) for line in lines)
     available = values.get("MemAvailable")
     return int(available.split()[0]) * 1024 if available else None
+
+
+def free_gpu_memory(device: torch.device) -> int:
+    """Bytes of a GPU that nobody holds, and those that torch holds but does not use."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
@@ -24,8 +25,10 @@ from transformers.models.bert.modeling_bert import BertLayer
 from embedsweep.backends.local.dropout import dropout_factors
 from embedsweep.backends.local.packed_attention import PackedAttention
 from embedsweep.backends.local.packing import Packing
-from embedsweep.backends.local.tokens import IdArray
 from embedsweep.backends.local.word_gradient import WordGradient
+
+TextRows = npt.NDArray[Any]
+"""One row per token of a text: its number, or its state, (tokens,) or (tokens, width)."""
 
 _NETWORKS = (BertModel, RobertaModel, XLMRobertaModel)
 _POOLING = ("mean", "cls")
@@ -88,21 +91,27 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a forward pass multiplies with."""
+    """What a forward pass multiplies with.
 
-    embedding: Embedding
+    Attributes:
+        embedding: None where it begins with the states that layers below made.
+        layers: From the lowest to the highest.
+    """
+
+    embedding: Embedding | None
     layers: tuple[Layer, ...]
 
     def __iter__(self) -> Iterator[Tensor]:
-        parts: tuple[Embedding | Layer, ...] = (self.embedding, *self.layers)
-        for part in parts:
-            for field in fields(part):
+        for part in (self.embedding, *self.layers):
+            for field in fields(part) if part is not None else ():
                 yield getattr(part, field.name)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
         """Every tensor changed."""
         changed = iter([change(tensor) for tensor in self])
-        embedding = Embedding(*(next(changed) for _ in fields(Embedding)))
+        embedding = None
+        if self.embedding is not None:
+            embedding = Embedding(*(next(changed) for _ in fields(Embedding)))
         layers = [Layer(*(next(changed) for _ in fields(Layer))) for _ in self.layers]
         return Weights(embedding, tuple(layers))
 
@@ -121,78 +130,123 @@ class PackedBert:
     """Forwards token ids through a BERT and its pooling.
 
     Args:
-        model: One that `fits`. Whether values are dropped follows its training mode.
+        model: One that `fits`. Whether values are dropped follows its training mode; which
+            weights are trained, ``requires_grad`` tells now.
         precision: What matrices are multiplied in. What goes from layer to layer stays float32:
             sums over many tokens, such as the gradients of layer norms, need it.
+
+    Attributes:
+        frozen: The number of lowest layers below which nothing is trained, themselves included.
+        width: Of the states between layers.
     """
 
     def __init__(self, model: SentenceTransformer, precision: torch.dtype) -> None:
         self._network = cast("BertModel", model[0].model)
         self._config = self._network.config
-        # The first layer's stand for all: the library makes them from one configuration.
-        self._dropout: nn.Dropout = self._network.embeddings.dropout
-        self._attention_dropout: nn.Dropout = self._layers()[0].attention.self.dropout
+        self._embeddings = self._network.embeddings
+        self._layers = cast("list[BertLayer]", list(self._network.encoder.layer))
+        # The last layer's stand for all: those of a frozen one drop nothing.
+        self._dropout: nn.Dropout = self._layers[-1].output.dropout
+        self._attention_dropout: nn.Dropout = self._layers[-1].attention.self.dropout
         self._first_token = model[1].pooling_mode == "cls"
+        self._words = WordGradient(self._embeddings.word_embeddings.weight)
         self.precision = precision
-        self.word_gradient = WordGradient(self._network.embeddings.word_embeddings.weight)
+        self.width: int = self._config.hidden_size
+        trained = [_is_trained(part) for part in (self._embeddings, *self._layers)]
+        self.frozen = 0 if trained[0] else trained.index(True, 1) - 1 if any(trained) else 0
         self._first_position = 0
         if not isinstance(self._network, BertModel):
             # RoBERTa counts its positions from behind the padding's.
             self._first_position = self._config.pad_token_id + 1
 
-    def weights(self, tokens: Tensor | None = None) -> Weights:
-        """The model's weights, in float32, with gradients flowing back to its parameters.
+    def weights(self) -> Weights:
+        """All of the model's weights, in float32."""
+        return Weights(self._embedding(), tuple(map(_layer, self._layers)))
+
+    def frozen_weights(self) -> Weights:
+        """Those that make the states which the trained layers begin with."""
+        return Weights(self._embedding(), tuple(map(_layer, self._layers[: self.frozen])))
+
+    def weights_above(self, tokens: Tensor | None = None) -> Weights:
+        """Those above the frozen layers, with gradients flowing back to the trained ones.
 
         Args:
-            tokens: Ids of the tokens whose rows are wanted, in the order in which texts number
-                them; None for the whole table. Gradients of the rows are for `word_gradient`.
+            tokens: Ids of the words whose rows are wanted, each once, in the order in which texts
+                number them; not needed where layers are frozen.
         """
-        below = self._network.embeddings
-        table = below.word_embeddings.weight.detach()
-        embedding = Embedding(
-            words=table if tokens is None else functional.embedding(tokens, table),
-            positions=below.position_embeddings.weight,
-            kind=below.token_type_embeddings.weight[0],
-            norm_weight=below.LayerNorm.weight,
-            norm_bias=below.LayerNorm.bias,
-        )
-        return Weights(embedding, tuple(map(_layer, self._layers())))
+        embedding = self._embedding(tokens) if not self.frozen else None
+        return Weights(embedding, tuple(map(_layer, self._layers[self.frozen :])))
 
-    def _layers(self) -> list[BertLayer]:
-        return cast("list[BertLayer]", self._network.encoder.layer)
+    def _embedding(self, tokens: Tensor | None = None) -> Embedding:
+        table = self._embeddings.word_embeddings.weight
+        return Embedding(
+            words=table if tokens is None else self._words.rows(tokens),
+            positions=self._embeddings.position_embeddings.weight,
+            kind=self._embeddings.token_type_embeddings.weight[0],
+            norm_weight=self._embeddings.LayerNorm.weight,
+            norm_bias=self._embeddings.LayerNorm.bias,
+        )
+
+    @property
+    def largest_state(self) -> float:
+        """No state above the frozen layers is larger: a norm's rows have at most this length."""
+        norm = self._layers[self.frozen - 1].output.LayerNorm
+        with torch.no_grad():
+            return float(norm.weight.abs().max() * self.width**0.5 + norm.bias.abs().max())
 
     def bytes_kept(self, length: int) -> int:
         """What a backward pass needs of one token of a text of so many tokens, about."""
-        width, wide = self._config.hidden_size, self._config.intermediate_size
-        attention = 2 * self._config.num_attention_heads * length
-        numbers = 18 * width + 2 * wide + attention
-        return int(numbers * self._config.num_hidden_layers * self.precision.itemsize)
+        wide, heads = self._config.intermediate_size, self._config.num_attention_heads
+        numbers = 18 * self.width + 2 * wide + 2 * heads * length
+        return int(numbers * (len(self._layers) - self.frozen) * self.precision.itemsize)
 
     def pooled(
-        self, weights: Weights, texts: Sequence[IdArray], generator: torch.Generator | None = None
+        self, weights: Weights, texts: Sequence[TextRows], generator: torch.Generator | None = None
     ) -> Tensor:
         """Pooled vectors of a micro-batch, (texts, width), float32.
 
         Args:
             weights: Already `lowered`.
-            texts: Token numbers, the shortest text first.
+            texts: Token numbers, or where the weights begin above them, states; the shortest text
+                first.
             generator: Whom drops are drawn from; None for no drops.
         """
-        lengths = [len(text) for text in texts]
-        packing = Packing(lengths, self._config.num_attention_heads, self.precision)
-        hidden = self._embedded(weights.embedding, texts, packing)
-        hidden = self._dropped(hidden, generator)
-        for layer in weights.layers:
-            hidden = self._forward(layer, hidden, packing, generator)
+        packing = self._packing(texts)
+        hidden = self._hidden(weights, texts, packing, generator)
         if self._first_token:
             return hidden[packing.starts]
         sums = hidden.new_zeros(len(texts), hidden.shape[1])
         return sums.index_add(0, packing.text_of, hidden) / packing.lengths.unsqueeze(1)
 
-    def _embedded(self, weights: Embedding, texts: Sequence[IdArray], packing: Packing) -> Tensor:
+    def hidden(self, weights: Weights, texts: Sequence[TextRows]) -> Tensor:
+        """The states above the weights, (tokens, width), float32; the arguments are `pooled`'s."""
+        return self._hidden(weights, texts, self._packing(texts), None)
+
+    def _packing(self, texts: Sequence[TextRows]) -> Packing:
+        heads = self._config.num_attention_heads
+        return Packing([len(text) for text in texts], heads, self.precision)
+
+    def _hidden(
+        self,
+        weights: Weights,
+        texts: Sequence[TextRows],
+        packing: Packing,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        rows = torch.from_numpy(np.concatenate(texts))
+        if weights.embedding is None:
+            hidden = rows.float()
+        else:
+            hidden = self._embedded(weights.embedding, rows, packing)
+            hidden = self._dropped(hidden, generator, self._embeddings.dropout)
+        for layer in weights.layers:
+            hidden = self._forward(layer, hidden, packing, generator)
+        return hidden
+
+    def _embedded(self, weights: Embedding, tokens: Tensor, packing: Packing) -> Tensor:
         places = packing.positions + self._first_position
         summed = (
-            functional.embedding(torch.from_numpy(np.concatenate(texts)), weights.words)
+            functional.embedding(tokens, weights.words)
             + functional.embedding(places, weights.positions)
             + weights.kind
         )
@@ -213,7 +267,7 @@ class PackedBert:
         )
         attended = functional.linear(attended, layer.attended_weight, layer.attended_bias)
         hidden = self._normed(
-            hidden + self._dropped(attended, generator),
+            hidden + self._dropped(attended, generator, self._dropout),
             layer.attended_norm_weight,
             layer.attended_norm_bias,
         )
@@ -221,20 +275,25 @@ class PackedBert:
         wide = functional.gelu(functional.linear(low, layer.widen_weight, layer.widen_bias))
         narrowed = functional.linear(wide, layer.narrow_weight, layer.narrow_bias)
         return self._normed(
-            hidden + self._dropped(narrowed, generator),
+            hidden + self._dropped(narrowed, generator, self._dropout),
             layer.narrow_norm_weight,
             layer.narrow_norm_bias,
         )
 
-    def _dropped(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        share = self._dropout.p
-        if generator is None or not share:
+    def _dropped(
+        self, values: Tensor, generator: torch.Generator | None, dropout: nn.Dropout
+    ) -> Tensor:
+        if generator is None or not dropout.p:
             return values
-        return values * dropout_factors(tuple(values.shape), share, generator, values.dtype)
+        return values * dropout_factors(tuple(values.shape), dropout.p, generator, values.dtype)
 
     def _normed(self, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         epsilon = self._config.layer_norm_eps
         return functional.layer_norm(values, weight.shape, weight, bias, epsilon)
+
+
+def _is_trained(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())
 
 
 def _layer(layer: BertLayer) -> Layer:

@@ -15,11 +15,13 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional
 
+from embedsweep.backends.local.array_store import ArrayStore
+from embedsweep.backends.local.frozen_states import frozen_states, kept_states
 from embedsweep.backends.local.lanes import on_lanes
 from embedsweep.backends.local.micro_batches import even_parts
-from embedsweep.backends.local.packed_bert import PackedBert
+from embedsweep.backends.local.packed_bert import PackedBert, TextRows
 from embedsweep.backends.local.packed_step import PackedStep
-from embedsweep.backends.local.tokens import IdArray, TextTokenizer, TokenStore
+from embedsweep.backends.local.tokens import TextTokenizer, tokenized
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.trial import TrialFailure
 
@@ -35,7 +37,7 @@ class PackedModel:
         precision: What the layers compute in.
         limit: Tokens read of a text, special ones included, where that is less than the model's
             own limit; None for that.
-        store: Where token ids are kept; None for nowhere.
+        store: Where token ids, and what frozen layers make of them, are kept; None for nowhere.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class PackedModel:
         model: SentenceTransformer,
         precision: torch.dtype,
         limit: int | None,
-        store: TokenStore | None,
+        store: ArrayStore | None,
     ) -> None:
         self._model = model
         self._bert = PackedBert(model, precision)
@@ -51,19 +53,22 @@ class PackedModel:
         self._tokenizer = TextTokenizer(
             model.tokenizer.backend_tokenizer, min(limits, default=None)
         )
-        self._store = store or TokenStore()
-        self._ids: dict[str, IdArray] = {}
+        self._store = store or ArrayStore()
+        self._prepared: dict[str, TextRows] = {}
+        self._keeps_states = False
 
     def prepare(self, texts: Iterable[str]) -> None:
-        """Tokenize texts that `backward` will forward, all at once."""
+        """Do at once what is the same at every step: tokenize, and forward what is frozen."""
         distinct = list(dict.fromkeys(texts))
-        ids = self._store.tokenized(self._tokenizer, distinct)
-        self._ids.update((text, ids[place]) for place, text in enumerate(distinct))
+        ids = tokenized(self._tokenizer, distinct, self._store)
+        states = kept_states(self._bert, ids, self._store) if self._bert.frozen else None
+        self._keeps_states = states is not None
+        self._prepared.update(zip(distinct, states or ids, strict=True))
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of the texts, (texts, dimension); a zero vector stays zero."""
-        tokenized = self._store.tokenized(self._tokenizer, texts)
-        batches = even_parts(tokenized.lengths.tolist(), LANE_TOKENS, torch.get_num_threads())
+        ids = tokenized(self._tokenizer, texts, self._store)
+        batches = even_parts(ids.lengths.tolist(), LANE_TOKENS, torch.get_num_threads())
         # The longest first, so that no lane is left alone with them in the end.
         batches.reverse()
         with torch.inference_mode():
@@ -72,7 +77,7 @@ class PackedModel:
         def vectors(places: Sequence[int]) -> FloatArray:
             # The mode belongs to a thread.
             with torch.inference_mode():
-                pooled = self._bert.pooled(weights, [tokenized[place] for place in places])
+                pooled = self._bert.pooled(weights, [ids[place] for place in places])
                 rows: FloatArray = functional.normalize(self._behind(pooled), dim=1).numpy()
             return rows
 
@@ -95,7 +100,10 @@ class PackedModel:
             objective: From vectors, (texts, dimension), to the loss.
             mini_batch: Forward twice whatever memory there is, at most so many texts at a time.
         """
-        step = PackedStep(self._bert, [self._ids[text] for text in texts], mini_batch)
+        rows = [self._prepared[text] for text in texts]
+        if self._bert.frozen and not self._keeps_states:
+            rows = frozen_states(self._bert, rows)
+        step = PackedStep(self._bert, rows, mini_batch)
         pooled = step.forward(drops=self._model.training).requires_grad_()
         loss = objective(self._behind(pooled))
         loss.backward()  # type: ignore[no-untyped-call]

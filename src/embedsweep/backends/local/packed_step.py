@@ -12,8 +12,7 @@ from torch import Tensor
 from embedsweep.backends.local.lanes import on_lanes
 from embedsweep.backends.local.memory import free_memory
 from embedsweep.backends.local.micro_batches import even_parts
-from embedsweep.backends.local.packed_bert import PackedBert, Weights
-from embedsweep.backends.local.tokens import IdArray
+from embedsweep.backends.local.packed_bert import PackedBert, TextRows, Weights
 
 LANE_TOKENS = 4096
 """Forwarded together by each lane, about."""
@@ -51,20 +50,22 @@ class PackedStep:
 
     Args:
         bert: The network.
-        texts: Token ids.
+        texts: Token ids; the states of its frozen layers where it has any.
         mini_batch: Keep nothing for the backward pass and forward twice, at most so many texts at
             a time; None to do so only where memory does not suffice.
     """
 
     def __init__(
-        self, bert: PackedBert, texts: Sequence[IdArray], mini_batch: int | None = None
+        self, bert: PackedBert, texts: Sequence[TextRows], mini_batch: int | None = None
     ) -> None:
         self._bert = bert
         lengths = [len(text) for text in texts]
-        tokens, numbers = np.unique(np.concatenate(texts), return_inverse=True)
-        self._texts = np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
-        self._tokens = torch.from_numpy(tokens.astype(np.int64))
-        self._weights = bert.weights(self._tokens)
+        if bert.frozen:
+            self._texts, self._weights = list(texts), bert.weights_above()
+        else:
+            tokens, numbers = np.unique(np.concatenate(texts), return_inverse=True)
+            self._texts = np.split(numbers.astype(np.int32), np.cumsum(lengths)[:-1])
+            self._weights = bert.weights_above(torch.from_numpy(tokens.astype(np.int64)))
         free = free_memory()
         need = sum(length * bert.bytes_kept(length) for length in lengths)
         short = free is not None and need > MEMORY_SHARE * free
@@ -73,13 +74,9 @@ class PackedStep:
 
     def _shared_out(self, lengths: Sequence[int], mini_batch: int | None) -> list[_Lane]:
         """The micro-batches, each given to the lane that has the least to do."""
-        with torch.no_grad():
-            lowered = self._weights.lowered(self._bert.precision)
+        lowered = self._weights.lowered(self._bert.precision)
         count = min(torch.get_num_threads(), len(lengths))
-        lanes = [
-            _Lane(lowered.map(lambda tensor: tensor.detach().requires_grad_()))
-            for _ in range(count)
-        ]
+        lanes = [_Lane(lowered.map(_leaf)) for _ in range(count)]
         for places in reversed(even_parts(lengths, LANE_TOKENS, count, mini_batch)):
             lane = min(lanes, key=lambda lane: lane.tokens)
             lane.parts.append(_Part(places, None, torch.empty(0)))
@@ -120,13 +117,15 @@ class PackedStep:
                 part.pooled = pooled.detach()
 
         on_lanes(backward, self._lanes)
-        sums = []
-        for leaves in zip(*(lane.weights for lane in self._lanes), strict=True):
-            first, *others = (leaf.grad for leaf in leaves if leaf.grad is not None)
-            sums.append(sum(others, start=first.float()))
-        words, *rest = sums
-        self._bert.word_gradient.add(self._tokens, words)
-        torch.autograd.backward(list(self._weights)[1:], rest)
+        sources, sums = [], []
+        for source, *leaves in zip(
+            self._weights, *(lane.weights for lane in self._lanes), strict=True
+        ):
+            if source.requires_grad:
+                first, *others = (leaf.grad for leaf in leaves if leaf.grad is not None)
+                sources.append(source)
+                sums.append(sum(others, start=first.float()))
+        torch.autograd.backward(sources, sums)
 
     def _pooled(self, lane: _Lane, part: _Part) -> Tensor:
         generator = None
@@ -134,3 +133,7 @@ class PackedStep:
             generator = torch.Generator().manual_seed(part.seed)
         texts = [self._texts[place] for place in part.places]
         return self._bert.pooled(lane.weights, texts, generator)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_(tensor.requires_grad)

@@ -1,26 +1,18 @@
-"""Token ids: each list of texts is tokenized once, and shared as a memory map by all who ask.
-
-A list lies in a file under the SHA-256 of the tokenizer, the limit and the texts, so that trials,
-sweeps and processes that read the same data read the same pages. No text is kept.
-"""
+"""Token ids: each list of texts is tokenized once, for all who ask."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-IdArray = npt.NDArray[np.int32]
+from embedsweep.backends.local.array_store import ArrayStore
 
-LARGEST_STORE = 4 * 2**30
-"""Bytes of all files; the ones read longest ago go first."""
+IdArray = npt.NDArray[np.int32]
 
 
 class TokenizedTexts:
@@ -29,9 +21,11 @@ class TokenizedTexts:
     Args:
         numbers: The count of texts, where each one's ids begin among the last ones, the number of
             all ids, and the ids.
+        digest: Of the tokenizer, the limit and the texts.
     """
 
-    def __init__(self, numbers: IdArray) -> None:
+    def __init__(self, numbers: IdArray, digest: str) -> None:
+        self.digest = digest
         count = int(numbers[0])
         self._starts = numbers[1 : count + 2]
         self._ids = numbers[count + 2 :]
@@ -39,6 +33,9 @@ class TokenizedTexts:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def __iter__(self) -> Iterator[IdArray]:
+        return (self[place] for place in range(len(self)))
 
     def __getitem__(self, place: int) -> IdArray:
         return self._ids[self._starts[place] : self._starts[place + 1]]
@@ -71,51 +68,14 @@ class TextTokenizer:
         )
 
 
-class TokenStore:
-    """Tokenized texts in a folder, as memory maps.
+def tokenized(tokenizer: TextTokenizer, texts: Sequence[str], store: ArrayStore) -> TokenizedTexts:
+    """Token ids of the texts, from the store where they lie there.
 
-    Args:
-        folder: Created when first needed; on no network drive. None to keep nothing.
-        largest: Bytes of all its files.
+    A list lies there under the SHA-256 of the tokenizer, the limit and the texts. No text is kept.
     """
-
-    def __init__(self, folder: Path | None = None, largest: int = LARGEST_STORE) -> None:
-        self._folder = folder
-        self._largest = largest
-
-    def tokenized(self, tokenizer: TextTokenizer, texts: Sequence[str]) -> TokenizedTexts:
-        """Token ids of the texts, read from the folder where they lie there."""
-        if self._folder is None:
-            return TokenizedTexts(tokenizer.numbers(texts))
-        path = self._folder / f"{_digest(tokenizer, texts)}.npy"
-        try:
-            # Opening keeps the pages, also when another process removes the name afterwards.
-            numbers = np.load(path, mmap_mode="r", allow_pickle=False)
-            os.utime(path)
-        except (OSError, ValueError, EOFError):
-            numbers = tokenizer.numbers(texts)
-            self._keep(path, numbers)
-        return TokenizedTexts(numbers)
-
-    def _keep(self, path: Path, numbers: IdArray) -> None:
-        """Leave the numbers for others; a full or read-only disk costs them nothing but time."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                np.save(file, numbers)
-            Path(file.name).replace(path)
-            self._make_room(path.parent)
-        except OSError:
-            return
-
-    def _make_room(self, folder: Path) -> None:
-        files = [(file, file.stat()) for file in folder.iterdir()]
-        total = sum(facts.st_size for _, facts in files)
-        for file, facts in sorted(files, key=lambda row: row[1].st_mtime):
-            if total <= self._largest:
-                return
-            file.unlink(missing_ok=True)
-            total -= facts.st_size
+    digest = _digest(tokenizer, texts)
+    numbers = store.array(f"{digest}.tokens", lambda: tokenizer.numbers(texts))
+    return TokenizedTexts(numbers, digest)
 
 
 def _digest(tokenizer: TextTokenizer, texts: Sequence[str]) -> str:

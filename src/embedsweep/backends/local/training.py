@@ -8,8 +8,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder
-from embedsweep.backends.local.tokens import TokenStore
+from embedsweep.backends.local.partial import merged, restrict
 from embedsweep.backends.objective import Objective
 from embedsweep.backends.optimization import Optimization
 from embedsweep.backends.rows import Batch, Rows, texts_by_role
@@ -26,7 +27,7 @@ class Training:
         recipe: How to train.
         data: What to train on.
         precision: What matrices are multiplied in.
-        store: Where token ids are kept; None for nowhere.
+        store: Where token ids, and what frozen layers make of them, are kept; None for nowhere.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Training:
         recipe: LocalRecipe,
         data: TrainingSet,
         precision: torch.dtype,
-        store: TokenStore | None = None,
+        store: ArrayStore | None = None,
     ) -> None:
+        restrict(model, recipe)
         self._model = model
         self._recipe = recipe
         self._embedder = LocalEmbedder(model, precision, store)
@@ -63,7 +65,7 @@ class Training:
 
     def save(self, folder: Path) -> None:
         """Leave the model so far in a folder."""
-        self._model.save(str(folder), create_model_card=False)
+        merged(self._model).save(str(folder), create_model_card=False)
 
     def backward(self, batch: Batch) -> Tensor:
         """Leave the gradients of a batch's loss in the weights; returns the loss."""
