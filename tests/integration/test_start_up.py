@@ -7,12 +7,16 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from embedsweep.stores import new_database
+from embedsweep.config import load_environment
+from embedsweep.core.errors import UsageError
+from embedsweep.stores import connection, new_database
 from embedsweep.stores.new_database import make_database
+from embedsweep.wiring import new_stores
 
 MODEL_LIBRARIES = ("torch", "transformers", "sentence_transformers")
 NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn", "sklearn")
@@ -61,6 +65,80 @@ def test_a_check_of_every_kind_of_arm_loads_no_library_that_trains_records_or_se
 @pytest.mark.parametrize("name", ["hosted.backend", "hosted.provider", "hosted.moving"])
 def test_lightness_hangs_on_what_a_check_imports(name):
     assert run(f"import embedsweep.backends.{name}") == ["openai"]
+
+
+BACKENDS = """
+from pathlib import Path
+from embedsweep import wiring
+from embedsweep.wiring.models import backends
+experiment = wiring.load_experiment(Path(sys.argv[1]))
+with backends(sys.argv[2], experiment) as known: known.kept.get(sys.argv[3])
+"""
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Path:
+    path = tmp_path / "stores.env"
+    path.write_text(
+        "MLFLOW_TRACKING_URI=sqlite:///store/mlflow.db\n"
+        "EMBEDSWEEP_ARTIFACTS=store/artifacts\n"
+        "EMBEDSWEEP_STUDY_URL=sqlite:///store/study.db\n"
+        "EMBEDSWEEP_HOME=store\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize(("kind", "loaded"), [("none", False), ("hosted", True)])
+def test_what_speaks_to_providers_is_loaded_when_it_is_asked_for(experiment, stores, kind, loaded):
+    modules = run(f"exec({BACKENDS!r})", str(experiment), str(stores), kind)
+    assert ("openai" in modules) is loaded
+
+
+@pytest.fixture
+def places(stores):
+    return load_environment(stores, {})
+
+
+def made_by(places, monkeypatch) -> bool:
+    """Whether this process made the database itself."""
+    files = []
+    make = connection.make_database
+
+    def noted(file):
+        files.append(file)
+        make(file)
+
+    monkeypatch.setattr(connection, "make_database", noted)
+    connection.open_client(places).create_experiment("it works")
+    return bool(files)
+
+
+def test_a_new_database_is_made_by_another_processor(places, monkeypatch):
+    monkeypatch.setattr(new_stores, "_processors", lambda: 2)
+    with new_stores.made_ahead(places) as is_being_made:
+        assert is_being_made
+    assert Path(places.tracking_uri.removeprefix("sqlite:///")).is_file()
+    assert not made_by(places, monkeypatch)
+    with new_stores.made_ahead(places) as is_being_made:
+        assert not is_being_made
+
+
+def test_the_only_processor_makes_the_database_itself(places, monkeypatch):
+    monkeypatch.setattr(new_stores, "_processors", lambda: 1)
+    with new_stores.made_ahead(places) as is_being_made:
+        assert not is_being_made
+    assert made_by(places, monkeypatch)
+
+
+def test_what_keeps_the_other_process_from_it_is_told_by_this_one(places, monkeypatch, capfd):
+    monkeypatch.setattr(new_stores, "_processors", lambda: 2)
+    one = replace(places, study_url=places.tracking_uri)
+    with new_stores.made_ahead(one) as is_being_made:
+        assert is_being_made
+    with pytest.raises(UsageError, match="cannot share one database"):
+        connection.open_client(one)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.fixture

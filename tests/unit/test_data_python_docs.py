@@ -12,7 +12,7 @@ import pytest
 
 from embedsweep.core.dataset import Benchmark, Dataset, Split
 from embedsweep.core.experiment import DataSpec, SplitRule
-from embedsweep.data import PYTHON_DOCS, load_dataset, normalise
+from embedsweep.data import PYTHON_DOCS, docstrings, load_dataset, normalise
 from embedsweep.data.docstrings import split_docstring, standard_library_docstrings
 from embedsweep.data.near_copies import near_copies, shingles
 from embedsweep.data.python_docs import MIN_LABEL_ROWS, read_python_docs
@@ -206,6 +206,36 @@ def test_docstrings_are_read_from_public_modules():
     assert not any(part.startswith("_") for doc in found for part in doc.module.split("."))
     assert not any(doc.package in {"test", "idlelib", "site-packages"} for doc in found)
     assert len(places) > 0.95 * len(found)  # the rest are defined twice, once for each platform
+
+
+NESTED = """
+if True:
+    def a(): "doc of a"
+elif True:
+    class B:
+        "doc of B"
+        async def c(self):
+            "doc of c"
+            def d(): "doc of d"
+else:
+    try:
+        def e(): "doc of e"
+    except OSError:
+        def left_out(): "a handler's are not looked at"
+    else:
+        def f(): "doc of f"
+    finally:
+        def g(): "doc of g"
+def h(): "doc of h"
+"""
+
+
+def test_docstrings_come_in_the_order_of_the_source(tmp_path):
+    file = tmp_path / "nested.py"
+    file.write_text(NESTED, encoding="utf-8")
+    names = ["a", "B", "B.c", "B.c.d", "e", "f", "g", "h"]
+    told = [(name, f"doc of {name.rpartition('.')[2]}") for name in names]
+    assert list(docstrings._documented(file)) == told
 
 
 def test_near_copies_are_all_found():

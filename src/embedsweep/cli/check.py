@@ -43,6 +43,8 @@ def _checked(options: argparse.Namespace) -> int:
         faults = [fault.as_dict() for fault in error.faults]
         print_json({"ok": False, "faults": faults, "total": error.total})
         return error.exit_code
+    cut = wiring.truncation(experiment, dataset)
+    notes = wiring.notes(experiment, dataset, cut)
     rows = {split.value: count for split, count in dataset.rows.items()}
     if options.json:
         print_json(
@@ -54,15 +56,12 @@ def _checked(options: argparse.Namespace) -> int:
                 "digests": {split.value: digest for split, digest in dataset.digests.items()},
                 "forms": sorted(form.value for form in dataset.train.forms),
                 "leakage": dataset.leakage.as_dict(SHOWN_FAULTS),
-                "truncated_share": {
-                    name: share
-                    for name, (share, _) in wiring.truncation(experiment, dataset).items()
-                },
-                "warnings": wiring.notes(experiment, dataset),
+                "truncated_share": {name: share for name, (share, _) in cut.items()},
+                "warnings": notes,
             }
         )
         return 0
-    for line in wiring.notes(experiment, dataset):
+    for line in notes:
         note(f"note: {line}")
     print(f"{experiment.name}: sound; {dataset.format} data, objective {experiment.objective}")
     print_table(("rows", "split"), [(str(count), split) for split, count in rows.items()])

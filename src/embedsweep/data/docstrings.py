@@ -24,6 +24,10 @@ MIN_SUMMARY_WORDS = 3
 MAX_SUMMARY_CHARACTERS = 200
 MIN_REST_CHARACTERS = 40
 
+_NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("finalbody", "orelse", "body")
+"""Where a statement has statements of its own, the last in the source first."""
+
 _SIGNATURE = re.compile(r"[\w.*, ]+\(.*\)(\s*(->|=>).*)?")
 _POINTER = re.compile(r"(see|same as|like|alias|deprecated)\b|[>*+:-]", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -123,15 +127,11 @@ def _documented(path: Path) -> Iterator[tuple[str, str]]:
     pending: list[tuple[ast.AST, str]] = [(tree, "")]
     while pending:
         node, name = pending.pop()
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, _NAMED):
             text = ast.get_docstring(node)
             if text:
                 yield name, text
-        children = [
-            (child, f"{name}.{child.name}".lstrip("."))
-            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            else (child, name)
-            for child in ast.iter_child_nodes(node)
-            if isinstance(child, ast.stmt)
-        ]
-        pending += reversed(children)
+        for block in _BLOCKS:
+            for child in reversed(getattr(node, block, ())):
+                inner = f"{name}.{child.name}".lstrip(".") if isinstance(child, _NAMED) else name
+                pending.append((child, inner))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from embedsweep.wiring.loopback import Loopback
 from embedsweep.wiring.providers import Providers
 
 if TYPE_CHECKING:
-    from embedsweep.backends.hosted.backend import Keep
+    from embedsweep.backends.hosted.backend import HostedBackend, Keep
     from embedsweep.backends.hosted.meter import Meter
     from embedsweep.backends.local.backend import LocalBackend
     from embedsweep.core.ports import Backend, Embedder
@@ -67,6 +68,12 @@ class OnDemand(Mapping[str, "Backend"]):
         return len(self._makers)
 
 
+def load_libraries(kinds: Iterable[str]) -> None:
+    """Those that the backends of these kinds of recipe need."""
+    for kind in kinds:
+        import_module(f"embedsweep.backends.{kind}.backend")
+
+
 @contextmanager
 def providers(home: Path, key_variables: Mapping[str, str]) -> Iterator[Providers]:
     """The providers, the loopback service among them for as long as the context lasts."""
@@ -97,12 +104,10 @@ def backends(
     """The backends of an experiment's sweeps, for as long as the context lasts."""
     from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
     from embedsweep.backends.hosted.meter import Meter
-    from embedsweep.backends.hosted.settings import HostedSettings
     from embedsweep.core.jobs import Account
 
     home, variables = locations(stores).home, experiment.key_variables
     vectors = EmbeddingCache(home / CACHE_FOLDER)
-    settings = HostedSettings(cancel_on_interrupt=cancel_on_interrupt, key_variables=variables)
     with (
         providers(home, variables) as known,
         job_book(stores) as book,
@@ -116,9 +121,16 @@ def backends(
             return CachedEmbedder(open_it, model_identity(base, digest), vectors)
 
         def with_vectors(keep: Keep, *, measuring: bool) -> Mapping[str, Backend]:
-            from embedsweep.backends.hosted.backend import HostedBackend
+            @cache
+            def hosted() -> HostedBackend:
+                from embedsweep.backends.hosted.backend import HostedBackend
+                from embedsweep.backends.hosted.settings import HostedSettings
 
-            hosted = HostedBackend(known.connect, book, meter, settings, keep=keep)
+                settings = HostedSettings(
+                    cancel_on_interrupt=cancel_on_interrupt, key_variables=variables
+                )
+                return HostedBackend(known.connect, book, meter, settings, keep=keep)
+
             local = cache(partial(local_backend, home, measuring=measuring))
 
             @cache
@@ -129,7 +141,7 @@ def backends(
             def open_base(base: Base) -> Embedder:
                 # What is hosted is kept by its own backend.
                 return (
-                    hosted.embedder(base)
+                    hosted().embedder(base)
                     if base.provider
                     else keep(base, partial(open_local, base))
                 )
@@ -139,7 +151,7 @@ def backends(
 
                 return AdapterBackend(open_base, base_digest, variables)
 
-            return OnDemand({"local": local, "adapter": adapter, "hosted": lambda: hosted})
+            return OnDemand({"local": local, "adapter": adapter, "hosted": hosted})
 
         yield Backends(
             kept=with_vectors(cached, measuring=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,17 @@ from embedsweep.core.errors import Fault, UserError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import LOOPBACK, Base, HostedRecipe, TunedRecipe
 from embedsweep.wiring.evidence import locations, scratch
-from embedsweep.wiring.models import backends, base_digest, providers
+from embedsweep.wiring.models import backends, load_libraries, providers
+from embedsweep.wiring.new_stores import made_ahead
 from embedsweep.wiring.provenance import provenance_of
 
 if TYPE_CHECKING:
     from embedsweep.workflows.services import Progress, Services
+
+LOCKS_FOLDER = "locks"
+
+Truncation = Mapping[str, tuple[float, int]]
+"""By base model: the share of texts it reads in part, and its token limit."""
 
 
 def load(path: Path) -> tuple[Experiment, Dataset]:
@@ -38,10 +44,32 @@ def coordinator(
     cancel_on_interrupt: bool = False,
 ) -> Iterator[Services]:
     """The services of the one process that may run the experiment's sweep at a time."""
+    from embedsweep.stores.locks import lock_sweep
+
+    places = locations(stores)
+    with (
+        lock_sweep(places.home / LOCKS_FOLDER, experiment.name),
+        scratch(places.home) as work,
+        made_ahead(places) as is_being_made,
+    ):
+        if is_being_made:
+            # They are needed before long, and cost nothing while another process is waited for.
+            load_libraries({arm.backend for arm in experiment.space.arms})
+        with _services(stores, experiment, progress, work, cancel_on_interrupt) as services:
+            yield services
+
+
+@contextmanager
+def _services(
+    stores: str | None,
+    experiment: Experiment,
+    progress: Progress,
+    work: Path,
+    cancel_on_interrupt: bool,
+) -> Iterator[Services]:
     from embedsweep.backends.model_file import kind_of
     from embedsweep.reporting.model_card import model_card
     from embedsweep.stores.connection import open_client
-    from embedsweep.stores.locks import lock_sweep
     from embedsweep.stores.mlflow_ledger import MlflowLedger
     from embedsweep.stores.mlflow_registry import MlflowRegistry
     from embedsweep.stores.registry_locks import turns_at
@@ -49,23 +77,21 @@ def coordinator(
     from embedsweep.workflows.services import Services
 
     places = locations(stores)
-    locks = places.home / "locks"
-    with lock_sweep(locks, experiment.name), scratch(places.home) as work:
-        client = open_client(places)
-        with backends(stores, experiment, cancel_on_interrupt=cancel_on_interrupt) as known:
-            yield Services(
-                ledger=MlflowLedger(client, places.artifacts),
-                registry=MlflowRegistry(client, turns_at(places.study_url, locks)),
-                backends=known.kept,
-                kind_of=kind_of,
-                open_study=partial(open_study, places.study_url),
-                open_live=lambda folder: known.live[kind_of(folder)].open(folder),
-                card=model_card,
-                bill=lambda: known.meter.bill,
-                work=work,
-                progress=progress,
-                provenance=provenance_of(experiment),
-            )
+    client = open_client(places)
+    with backends(stores, experiment, cancel_on_interrupt=cancel_on_interrupt) as known:
+        yield Services(
+            ledger=MlflowLedger(client, places.artifacts),
+            registry=MlflowRegistry(client, turns_at(places.study_url, places.home / LOCKS_FOLDER)),
+            backends=known.kept,
+            kind_of=kind_of,
+            open_study=partial(open_study, places.study_url),
+            open_live=lambda folder: known.live[kind_of(folder)].open(folder),
+            card=model_card,
+            bill=lambda: known.meter.bill,
+            work=work,
+            progress=progress,
+            provenance=provenance_of(experiment),
+        )
 
 
 def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> None:
@@ -74,15 +100,16 @@ def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> N
 
     home = locations(stores).home
     with scratch(home) as work:
-        examine(experiment, dataset, _digest, _refusal, work)
+        examine(experiment, dataset, _find, _refusal, work)
     _check_keys(experiment, home)
 
 
-def _digest(base: Base) -> str:
-    if base.provider == LOOPBACK:
-        # The service is not running yet; what it will tune must be there all the same.
-        base_digest(Base(base.model))
-    return base_digest(base)
+def _find(base: Base) -> None:
+    from embedsweep.backends.local.base_models import base_folder
+
+    # The loopback service is not running yet; what it will tune must be there all the same.
+    if base.provider in (None, LOOPBACK):
+        base_folder(base.model)
 
 
 def _refusal(recipe: TunedRecipe) -> str | None:
@@ -106,8 +133,8 @@ def _check_keys(experiment: Experiment, home: Path) -> None:
         raise UserError.of(faults)
 
 
-def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[float, int]]:
-    """By base model of this machine: the share of texts it reads in part, and its token limit."""
+def truncation(experiment: Experiment, dataset: Dataset) -> Truncation:
+    """Of the base models of this machine that say where they stop reading."""
     from embedsweep.backends.local.base_models import base_folder
     from embedsweep.backends.truncation import truncated_share
 
@@ -117,14 +144,21 @@ def truncation(experiment: Experiment, dataset: Dataset) -> dict[str, tuple[floa
     return {name: share for name, share in found.items() if share is not None}
 
 
-def notes(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """What a reader of the results should know of the data, and of the cost, beforehand."""
+def notes(experiment: Experiment, dataset: Dataset, cut: Truncation | None = None) -> list[str]:
+    """What a reader of the results should know of the data, and of the cost, beforehand.
+
+    Args:
+        experiment: What is to be run.
+        dataset: Its data.
+        cut: Their `truncation`, where it is known already.
+    """
     from embedsweep.workflows.estimate import estimates
 
-    cut = [
+    known = truncation(experiment, dataset) if cut is None else cut
+    unread = [
         f"{share:.1%} of the texts are longer than the {limit} tokens that {name} reads; "
         "the rest of them counts for nothing"
-        for name, (share, limit) in truncation(experiment, dataset).items()
+        for name, (share, limit) in known.items()
         if share > 0
     ]
-    return [*dataset.warnings, *dataset.leakage.notes(), *cut, *estimates(experiment, dataset)]
+    return [*dataset.warnings, *dataset.leakage.notes(), *unread, *estimates(experiment, dataset)]

@@ -45,7 +45,7 @@ class _Lowest:
 def preflight(
     experiment: Experiment,
     dataset: Dataset,
-    base_digest: Callable[[Base], str],
+    find_base: Callable[[Base], object],
     refusal: Callable[[TunedRecipe], str | None],
     home: Path,
 ) -> None:
@@ -54,7 +54,7 @@ def preflight(
     Args:
         experiment: What is to be run.
         dataset: Its data.
-        base_digest: Finds a base model, or raises a `UserError`.
+        find_base: Finds a base model, or raises a `UserError`.
         refusal: Why a recipe's backend can make nothing of it, whatever the data; or None.
         home: A folder on the disk that will hold the models.
 
@@ -70,7 +70,7 @@ def preflight(
     if faults:
         raise UsageError.of(faults)
     for base in experiment.space.bases():
-        base_digest(base)
+        find_base(base)
 
 
 def _draws(arm: Arm) -> list[_Lowest]:
