@@ -16,6 +16,7 @@ from embedsweep.core.errors import Refusal, StoreError, UsageError
 from embedsweep.core.ports import TrialEnd
 from embedsweep.core.recipe import recipe_as_dict
 from embedsweep.core.trial import Completed, Failed, Pruned
+from embedsweep.stores.mlflow_ledger import MlflowLedger
 from embedsweep.stores.mlflow_run import Tag
 from embedsweep.stores.owner import Owner
 from tests.contract.store_cases import (
@@ -181,7 +182,8 @@ def test_interrupted_and_reaped_runs_end_killed_and_say_so(client, ledger, opene
     assert client.get_run(left).data.tags[Tag.REAPED] == "true"
 
 
-def test_an_infinity_is_left_out_and_named(client, ledger, opened):
+def test_an_infinity_is_left_out_and_named(client, opened):
+    ledger = MlflowLedger(client, "unused", delay=0.0)
     run_id = ledger.start(opened, dataset(), start())
     ledger.epoch(run_id, 1, {"valid/ndcg_at_10": float("inf"), "train/loss": 1.0})
     run = client.get_run(run_id)

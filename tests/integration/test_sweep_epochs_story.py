@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import optuna
@@ -217,3 +218,24 @@ def test_epochs_are_compared_on_a_sample_of_a_large_split_and_the_kept_one_measu
     assert dict(services.ledger.curves(trial.run_id, [KEY])[KEY])[BEST] == part[MRR]
     # The control: the two do differ.
     assert part[MRR] != whole[MRR]
+
+
+class Recalling:
+    """A served model that is not to be asked itself."""
+
+    def __init__(self, noise: float) -> None:
+        self.recalling = TableEmbedder(noise)
+
+
+def test_a_model_that_recalls_its_canaries_need_not_embed_them(
+    services: Services, backend: TableBackend
+) -> None:
+    def open_live(folder: Path) -> Embedder:
+        return cast("Embedder", Recalling(backend.open(folder).noise))
+
+    _, (trial,) = swept(replace(services, open_live=open_live), over(1, trials=1))
+    (path,) = kept_files(services, trial).rglob(CANARIES_FILE)
+    rows = json.loads(path.read_text())["canaries"]
+    recalled = TableEmbedder(noise_of(services, trial))
+    expected = [recalled.embed([row["text"]], TextRole(row["role"]))[0] for row in rows]
+    assert np.array_equal([row["vector"] for row in rows], expected)

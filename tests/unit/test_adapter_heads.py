@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from embedsweep.backends.adapter.heads import HEAD_FILE, ResidualHead, load_head, save_head
 from embedsweep.backends.adapter.training import REPORTED_EPOCHS, reported_epochs
@@ -29,10 +30,53 @@ def trained(head: Head, width: int | None) -> ResidualHead:
     model = ResidualHead(head, DIMENSION, width)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     for _ in range(3):
-        optimizer.zero_grad()
-        (model(unit_vectors(5)) - unit_vectors(6)[1:]).square().sum().backward()
+        model.backward(unit_vectors(5), lambda units: (units - unit_vectors(6)[1:]).square().sum())
         optimizer.step()
     return model
+
+
+def by_autograd(model: ResidualHead, vectors: torch.Tensor) -> torch.Tensor:
+    """The head's unit vectors, with a graph behind them."""
+    return functional.normalize(vectors + model.residual(vectors), dim=1)
+
+
+def gradients_of(model: ResidualHead) -> list[torch.Tensor]:
+    found = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize(("head", "width"), HEADS)
+def test_the_gradient_is_autograds(head: Head, width: int | None, zero: bool) -> None:
+    model, vectors, towards = trained(head, width), unit_vectors(9), unit_vectors(12)[3:]
+    vectors[3] = 0 if zero else vectors[3]
+    before = vectors.clone()
+    model.zero_grad(set_to_none=True)
+
+    def objective(units: torch.Tensor) -> torch.Tensor:
+        return (units * towards).sum().exp()
+
+    objective(by_autograd(model, vectors)).backward()
+    expected = gradients_of(model)
+    value = model.backward(vectors, objective)
+    ours = gradients_of(model)
+    assert len(ours) == len(expected) == len(list(model.parameters()))
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+    assert torch.equal(vectors, before)
+    assert torch.allclose(value, objective(model(vectors)))
+    # The control: what the unit length takes from the gradient shows.
+    (vectors + model.residual(vectors)).mul(towards).sum().backward()
+    others = [float(value.detach()) * each for each in gradients_of(model)]
+    assert not any(map(torch.allclose, ours, others))
+
+
+def test_what_is_trained_beside_the_head_gets_its_gradient_too() -> None:
+    model, beside = trained(Head.LINEAR, None), torch.ones(DIMENSION, requires_grad=True)
+    model.backward(unit_vectors(4), lambda units: (units @ beside).sum())
+    assert beside.grad is not None
+    assert torch.allclose(beside.grad, model(unit_vectors(4)).sum(dim=0))
 
 
 @pytest.mark.parametrize(("head", "width"), HEADS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from embedsweep.backends.adapter.backend import AdapterBackend
 from embedsweep.backends.adapter.embedder import AdapterEmbedder
@@ -173,18 +174,36 @@ def test_places_are_those_of_the_texts_in_their_roles() -> None:
     assert torch.equal(vectors.of(batch), vectors._matrix[vectors.places(batch)])
 
 
-@pytest.mark.parametrize("zero", [False, True])
-def test_rows_of_unit_length_have_the_gradient_of_normalize(zero: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(9, DIMENSION, generator=generator)
-    if zero:
-        rows[3] = 0
-    towards = torch.randn(9, DIMENSION, generator=generator)
-    head = ResidualHead(Head.LINEAR, DIMENSION, None)
-    ours, theirs = (rows.clone().requires_grad_() for _ in range(2))
-    (head(ours) * towards).sum().backward()
-    (functional.normalize(theirs, dim=1) * towards).sum().backward()
-    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+def test_what_is_recalled_is_the_models_own_and_asked_for_once(tmp_path: Path) -> None:
+    model = HashEmbedder()
+    backend = backend_over(model)
+    for place, seed in enumerate((1, 2)):
+        folder = tmp_path / str(place)
+        backend.train(recipe(seed=seed), PAIRS, folder, TrainingListener())
+        calls = len(model.calls)
+        opened = backend.open(folder)
+        vectors = opened.recalling.embed(["a", "b"])
+        assert len(model.calls) - calls == (place == 0)
+        # The control: the opened model itself asks every time, as a server has to.
+        assert np.array_equal(opened.embed(["a", "b"]), vectors)
+        assert len(model.calls) - calls == (place == 0) + 1
+    assert AdapterEmbedder(model, ResidualHead(Head.LINEAR, DIMENSION, None)).recalling
+
+
+def test_nothing_is_recalled_of_a_frozen_model_that_changed(tmp_path: Path) -> None:
+    models = {
+        "one": HashEmbedder(),
+        "other": HashEmbedder(answers={"a": np.eye(DIMENSION, dtype=np.float32)[0]}),
+    }
+    now = "one"
+    backend = AdapterBackend(lambda base: models[now], lambda base: now)
+    seen = []
+    for now in ("one", "other"):
+        backend.train(recipe(), PAIRS, tmp_path / now, TrainingListener())
+        opened = backend.open(tmp_path / now)
+        seen.append(opened.recalling.embed(["a"]))
+        assert np.array_equal(seen[-1], opened.embed(["a"]))
+    assert not np.array_equal(seen[0], seen[1])
 
 
 def test_the_number_of_threads_is_what_it_was_afterwards() -> None:

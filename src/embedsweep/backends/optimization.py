@@ -46,8 +46,9 @@ class Optimization:
             lr=recipe.learning_rate,
             fused=True,
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
-        self._average = TailAverage(_trained(model))
+        self._trained = _trained(model)
+        self._average = TailAverage(self._trained)
+        self._steps = 0
 
     def epochs(
         self, backward: Callable[[Batch], Tensor], on_step: Callable[[int, int, float], None]
@@ -67,15 +68,13 @@ class Optimization:
         Raises:
             TrialFailure: A loss or a weight is not finite.
         """
-        done = 0
         for epoch in range(self._recipe.epochs):
             losses = []
             self._average.hide()
             self._model.train()
             for batch in self._rows.epoch(epoch):
                 losses.append(self._step(backward, batch))
-                done += 1
-                on_step(done, self.total_steps, losses[-1])
+                on_step(self._steps, self.total_steps, losses[-1])
             self._model.eval()
             self._average.show()
             _refuse_non_finite_weights(self._model)
@@ -92,10 +91,12 @@ class Optimization:
         if not np.isfinite(value):
             _refuse_non_finite_weights(self._model)
             raise TrialFailure("non_finite_loss", f"the training loss became {value}")
-        nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._trained, GRADIENT_NORM)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._recipe.learning_rate * self._rate(self._steps)
         self._optimizer.step()
-        self._schedule.step()
         self._average.step()
+        self._steps += 1
         return value
 
 

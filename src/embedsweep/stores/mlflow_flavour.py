@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def describe(
 ) -> None:
     """Write into a folder what MLflow keeps beside a model's files."""
     flavour = flavour_of(start.recipe)
-    requirements = [f"{name}=={version(name).partition('+')[0]}" for name in flavour.libraries]
+    requirements = _requirements(flavour.libraries)
     (folder / _REQUIREMENTS_FILE).write_text("\n".join(requirements) + "\n", encoding="utf-8")
     python = platform.python_version()
     _write_yaml(
@@ -119,6 +120,12 @@ def describe(
             code=None,
         )
     described.save(folder / "MLmodel")
+
+
+@cache
+def _requirements(libraries: tuple[str, ...]) -> list[str]:
+    """The libraries in the versions that are installed, which stay while this process runs."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in libraries]
 
 
 def _write_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, LifecycleStage, Param, Run, RunTag
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import (
     MLFLOW_EXPERIMENT_PRIMARY_METRIC_GREATER_IS_BETTER,
@@ -41,13 +41,16 @@ from embedsweep.stores.mlflow_run import (
     metric_entities,
     non_finite_tags,
     origin_tags,
+    param_entities,
     params_of,
     run_name,
     start_tags,
+    tag_entities,
     trial_of,
     validation_data,
 )
 from embedsweep.stores.owner import Owner
+from embedsweep.stores.pending_metrics import DELAY, PendingMetrics
 from embedsweep.stores.store_errors import STORE_FAULTS, summary, tells_store_errors
 from embedsweep.stores.trial_end import ended_trial, finite, status_of
 
@@ -60,19 +63,25 @@ class MlflowLedger:
 
     What a trial is stands in its run's tags and metrics alone, so that reading a sweep fetches no
     file. Artefacts hold what a person or a later reader wants whole: the recipe and the report.
+    What a running trial measures may come to the store a moment later, see `PendingMetrics`.
     """
 
-    def __init__(self, client: MlflowClient, artifacts: str, page: int = PAGE) -> None:
+    def __init__(
+        self, client: MlflowClient, artifacts: str, page: int = PAGE, delay: float = DELAY
+    ) -> None:
         """Write to the client's store.
 
         Args:
             client: From `open_client`.
             artifacts: Folder or address for files; a tracking server uses its own.
             page: Runs per request.
+            delay: Seconds that a running trial's metrics may wait to be written together.
         """
         self.client = client
         self.artifacts = artifacts
         self.page = page
+        self._pending = PendingMetrics(client, delay)
+        self._experiment_ids: dict[str, str] = {}
 
     @property
     def address(self) -> str:
@@ -144,29 +153,28 @@ class MlflowLedger:
 
     @tells_store_errors("begin a trial")
     def start(self, sweep: OpenSweep, dataset: Dataset, trial: TrialStart) -> str:
-        parent = self.client.get_run(sweep.run_id)
         run = self.client.create_run(
-            parent.info.experiment_id, tags=start_tags(sweep, trial), run_name=run_name(trial)
+            self._experiment_of(sweep), tags=start_tags(sweep, trial), run_name=run_name(trial)
         )
         run_id = str(run.info.run_id)
-        self.client.log_batch(run_id, params=_params(params_of(trial)))
+        self.client.log_batch(run_id, params=param_entities(params_of(trial)))
         self.client.log_inputs(run_id, dataset_inputs(dataset))
         self._write_json(run_id, "recipe.json", recipe_as_dict(trial.recipe))
+        self._pending.begin(run_id)
         return run_id
 
     @tells_store_errors("record an epoch")
     def epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        self.client.log_batch(
-            run_id,
-            metrics=metric_entities(finite(metrics), epoch),
-            tags=_tags(non_finite_tags(metrics)),
-        )
+        told = metric_entities(finite(metrics), epoch)
+        self._pending.add(run_id, told, non_finite_tags(metrics))
 
     @tells_store_errors("record a trial")
     def finish(self, run_id: str, start: TrialStart, end: TrialEnd) -> Trial:
         """As the port says; a trial whose model or report cannot be kept ends failed, ``store``."""
+        # In this order: what is written meanwhile is seen twice, and nothing is missed.
+        waiting = self._pending.values(run_id)
         run = self.client.get_run(run_id)
-        trial = ended_trial(run_id, run.data.metrics, start, end)
+        trial = ended_trial(run_id, {**run.data.metrics, **waiting}, start, end)
         try:
             trial = self._keep(run, start, end, trial)
         except (*STORE_FAULTS, UserError) as error:
@@ -210,6 +218,7 @@ class MlflowLedger:
 
     @tells_store_errors("read how a trial went")
     def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """As the port says; of a trial that still runs, what has come to the store."""
         run = self.client.get_run(run_id)
         origin = run.data.tags.get(Tag.REUSED_FROM)
         if origin is not None:
@@ -234,7 +243,6 @@ class MlflowLedger:
     def record_promotion(
         self, sweep: OpenSweep, decision: Decision, reports: Mapping[str, Report]
     ) -> str:
-        parent = self.client.get_run(sweep.run_id)
         tags = {
             **origin_tags(),
             MLFLOW_PARENT_RUN_ID: sweep.run_id,
@@ -242,7 +250,7 @@ class MlflowLedger:
             Tag.VERDICT: decision.verdict.value,
         }
         run = self.client.create_run(
-            parent.info.experiment_id, tags=tags, run_name=f"promotion-{decision.look}"
+            self._experiment_of(sweep), tags=tags, run_name=f"promotion-{decision.look}"
         )
         run_id = str(run.info.run_id)
         metrics = {
@@ -295,10 +303,16 @@ class MlflowLedger:
             return f"{self.artifacts.rstrip('/')}/{name}"
         return (Path(self.artifacts).absolute() / name).as_uri()
 
+    def _experiment_of(self, sweep: OpenSweep) -> str:
+        """The experiment that holds a sweep; it never moves to another one."""
+        if sweep.run_id not in self._experiment_ids:
+            parent = self.client.get_run(sweep.run_id)
+            self._experiment_ids[sweep.run_id] = str(parent.info.experiment_id)
+        return self._experiment_ids[sweep.run_id]
+
     def _children(self, sweep: OpenSweep, condition: str) -> Iterator[Run]:
-        parent = self.client.get_run(sweep.run_id)
         mine = _is(MLFLOW_PARENT_RUN_ID, sweep.run_id)
-        return self._runs(parent.info.experiment_id, _and(mine, condition))
+        return self._runs(self._experiment_of(sweep), _and(mine, condition))
 
     def _runs(
         self, experiment_id: str, condition: str, newest_first: bool = False
@@ -327,24 +341,28 @@ class MlflowLedger:
         model_id = kept.removeprefix("models:/") if kept else None
         final = {} if isinstance(trial.outcome, Pruned) else trial.metrics
         step = last_step(trial.recipe)
+        waiting, tags = self._pending.take(trial.run_id)
         self.client.log_batch(
             trial.run_id,
             metrics=[
+                *waiting,
                 *metric_entities(final, step, model_id, validation_data(run)),
                 *metric_entities(end_metrics(end), step),
             ],
-            params=_params(
+            params=param_entities(
                 {
                     key: value
                     for key, value in end_params(trial, end).items()
                     if key not in run.data.params
                 }
             ),
-            tags=_tags(end_tags(trial, end)),
+            tags=tag_entities({**tags, **end_tags(trial, end)}),
         )
 
     def _interrupt(self, run_id: str, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(run_id, tags=_tags({Tag.INTERRUPTED: "true", **tags}))
+        waiting, told = self._pending.take(run_id)
+        every = {**told, Tag.INTERRUPTED: "true", **tags}
+        self.client.log_batch(run_id, metrics=waiting, tags=tag_entities(every))
         self.client.set_terminated(run_id, "KILLED")
 
     def _write_json(self, run_id: str, name: str, value: object) -> None:
@@ -364,14 +382,6 @@ def _is(tag: str, value: str) -> str:
 
 def _and(*conditions: str) -> str:
     return " and ".join(conditions)
-
-
-def _params(values: Mapping[str, str]) -> list[Param]:
-    return [Param(name, value) for name, value in values.items()]
-
-
-def _tags(values: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(name, value) for name, value in values.items()]
 
 
 def _check_dead(run: Run) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from enum import StrEnum
 
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Metric, Run
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import (
     MLFLOW_DATASET_CONTEXT,
     MLFLOW_PARENT_RUN_ID,
@@ -154,6 +154,14 @@ def metric_entities(
         Metric(key, value, now, step, model_id=model_id, dataset_name=name, dataset_digest=digest)
         for key, value in values.items()
     ]
+
+
+def param_entities(values: Mapping[str, str]) -> list[Param]:
+    return [Param(name, value) for name, value in values.items()]
+
+
+def tag_entities(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value) for name, value in values.items()]
 
 
 def last_step(recipe: Recipe) -> int:

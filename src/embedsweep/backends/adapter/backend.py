@@ -11,13 +11,16 @@ import torch
 
 from embedsweep.backends.adapter.embedder import AdapterEmbedder
 from embedsweep.backends.adapter.heads import load_head, save_head
-from embedsweep.backends.adapter.inputs import Inputs
+from embedsweep.backends.adapter.inputs import HeldVectors, Inputs
 from embedsweep.backends.adapter.training import AdapterTraining
 from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import Backend, Embedder, TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, Base, Head, Loss, TunedRecipe
+
+RECALLED_BYTES = 2**20
+"""Vectors held for `AdapterEmbedder.recalling`: those of a few canaries."""
 
 
 class AdapterBackend:
@@ -42,6 +45,7 @@ class AdapterBackend:
         self._base_digest = base_digest
         self._key_variables = dict(key_variables or {})
         self._inputs: dict[tuple[Base, str], Inputs] = {}
+        self._recalled: dict[tuple[Base, str], HeldVectors] = {}
 
     def base_digest(self, base: Base) -> str:
         return self._base_digest(base)
@@ -130,7 +134,8 @@ class AdapterBackend:
                 "which the head was trained on",
                 "put that base model back, or train the adapter anew",
             )
-        return AdapterEmbedder(base, head)
+        held = self._recalled.setdefault((model, digest), HeldVectors(base, RECALLED_BYTES))
+        return AdapterEmbedder(base, head, held)
 
 
 @contextmanager

@@ -14,15 +14,21 @@ from embedsweep.core.ports import Embedder, FloatArray
 class AdapterEmbedder:
     """The head's vectors of the frozen model's; fulfils `core.ports.Embedder`.
 
+    Args:
+        base: The frozen model.
+        head: The head.
+        held: The frozen model behind something that holds vectors, for `recalling`.
+
     Attributes:
         count_tokens: The frozen model's, where it has one; else there is no such attribute.
     """
 
     count_tokens: Callable[[Sequence[str]], int]
 
-    def __init__(self, base: Embedder, head: ResidualHead) -> None:
+    def __init__(self, base: Embedder, head: ResidualHead, held: Embedder | None = None) -> None:
         self._base = base
         self._head = head
+        self._held = held
         count = getattr(base, "count_tokens", None)
         if count is not None:
             self.count_tokens = count
@@ -33,6 +39,15 @@ class AdapterEmbedder:
 
     def effective_role(self, role: TextRole) -> TextRole:
         return self._base.effective_role(role)
+
+    @property
+    def recalling(self) -> AdapterEmbedder:
+        """The same model, for texts that many heads on one frozen model are asked for.
+
+        The frozen model is asked for them once by all that one backend opened, and live: what it
+        gave then is held, and nothing of an earlier process.
+        """
+        return self if self._held is None else AdapterEmbedder(self._held, self._head)
 
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         with torch.inference_mode():

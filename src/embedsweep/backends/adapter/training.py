@@ -71,6 +71,5 @@ class AdapterTraining:
                 listener.on_epoch(EpochEnd(epoch, {"train/loss": loss}, embedder, save))
 
     def _backward(self, batch: Batch) -> Tensor:
-        loss = self._objective(self.head(self._vectors.of(batch)), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        vectors = self._vectors.of(batch)
+        return self.head.backward(vectors, lambda units: self._objective(units, batch))

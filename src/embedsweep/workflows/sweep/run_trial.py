@@ -191,6 +191,8 @@ class TrialRunner:
         """Vectors of the kept model as a server has them; a provider's, as they were measured."""
         hosted = recipe.base is not None and recipe.base.provider is not None
         embedder = self._services.open(model) if hosted else self._services.open_live(model)
+        # The canaries of all trials are the same texts: a frozen model need not embed them again.
+        embedder = getattr(embedder, "recalling", embedder)
         return canaries_of(embedder, self._dataset.valid, hosted=hosted)
 
     def _companions(
