@@ -206,14 +206,19 @@ def test_nothing_is_recalled_of_a_frozen_model_that_changed(tmp_path: Path) -> N
     assert not np.array_equal(seen[0], seen[1])
 
 
-def test_the_number_of_threads_is_what_it_was_afterwards() -> None:
+def test_steps_are_of_one_thread_and_measuring_is_of_all() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        during: list[int] = []
-        listener = TrainingListener(on_epoch=lambda end: during.append(torch.get_num_threads()))
+        steps: list[int] = []
+        epochs: list[int] = []
+        listener = TrainingListener(
+            on_step=lambda done, total: steps.append(torch.get_num_threads()),
+            on_epoch=lambda end: epochs.append(torch.get_num_threads()),
+        )
         backend_over(HashEmbedder()).train(recipe(), PAIRS, None, listener)
-        assert set(during) == {1}
+        assert set(steps) == {1}
+        assert set(epochs) == {2}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

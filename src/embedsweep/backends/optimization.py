@@ -87,13 +87,13 @@ class Optimization:
 
     def _step(self, backward: Callable[[Batch], Tensor], batch: Batch) -> float:
         self._optimizer.zero_grad(set_to_none=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._recipe.learning_rate * self._rate(self._steps)
         value = float(backward(batch).detach())
         if not np.isfinite(value):
             _refuse_non_finite_weights(self._model)
             raise TrialFailure("non_finite_loss", f"the training loss became {value}")
         nn.utils.clip_grad_norm_(self._trained, GRADIENT_NORM)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate * self._rate(self._steps)
         self._optimizer.step()
         self._average.step()
         self._steps += 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,8 +85,7 @@ class AdapterBackend:
         listener.on_fact("precision", "float32")
         listener.on_fact("threads", "1")
         listener.on_fact("steps", str(training.total_steps))
-        with _one_thread():
-            training.run(listener, save)
+        training.run(listener, save)
         if folder is not None:
             save(folder)
 
@@ -136,20 +134,6 @@ class AdapterBackend:
             )
         held = self._recalled.setdefault((model, digest), HeldVectors(base, RECALLED_BYTES))
         return AdapterEmbedder(base, head, held)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A head's step is too small to be shared out, and waits for the others where it is.
-
-    The weights then hang on no number of threads either.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _: type[Backend] = AdapterBackend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -66,9 +66,25 @@ class AdapterTraining:
             del loss
             listener.on_step(done, total)
 
-        for epoch, loss in self._optimization.epochs(self._backward, on_step):
+        ends = self._optimization.epochs(self._backward, on_step)
+        while (end := self._next(ends)) is not None:
+            epoch, loss = end
             if epoch in reported:
                 listener.on_epoch(EpochEnd(epoch, {"train/loss": loss}, embedder, save))
+
+    @staticmethod
+    def _next(ends: Iterator[tuple[int, float]]) -> tuple[int, float] | None:
+        """Train to the end of the next epoch; None where there is none.
+
+        On one thread: a head's step is too small to be shared out, and waits for the others where
+        it is. The weights then hang on no number of threads either.
+        """
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return next(ends, None)
+        finally:
+            torch.set_num_threads(before)
 
     def _backward(self, batch: Batch) -> Tensor:
         vectors = self._vectors.of(batch)
