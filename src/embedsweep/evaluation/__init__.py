@@ -1,6 +1,5 @@
 """(Embedder, Benchmark) to Report: ranking, classification, health and significance."""
 
-from embedsweep.evaluation.classification import WarmStart
 from embedsweep.evaluation.dense import Evaluator, evaluate, measures_of
 from embedsweep.evaluation.examples import Example, example
 from embedsweep.evaluation.health import check_vectors
@@ -22,7 +21,6 @@ __all__ = [
     "Evaluator",
     "Example",
     "UnitScores",
-    "WarmStart",
     "check_vectors",
     "compare",
     "evaluate",

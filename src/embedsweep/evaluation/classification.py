@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -26,29 +25,9 @@ KNN_MACRO_F1 = Measure("knn_macro_f1")
 CLASSIFICATION_MEASURES = (ACCURACY, MACRO_F1, KNN_ACCURACY, KNN_MACRO_F1)
 
 MAX_ITERATIONS = 1000
-WARM_TOLERANCE = 1e-5
-"""The greatest gradient left by a solver that begins where it ended before. Scikit-learn's 1e-4
-leaves a few texts of a thousand on the other side of a boundary than the optimum has them, which
-ones by where the solver began; this leaves hardly one, and from a near start costs no more."""
 NEIGHBOURS = 5
 BLOCK_BYTES = 64 * 2**20
 """Bounds the cosines that are held at a time to find the nearest neighbours."""
-
-
-@dataclass(slots=True)
-class WarmStart:
-    """Where the probe's solver begins, when it was given this before: where it ended then.
-
-    The vectors of an epoch are near to those of the epoch before, and so are the probes. The
-    optimum is one, and the solver stops nearer to it than without a start, within
-    `WARM_TOLERANCE`. Each training has a start of its own, so that nothing of one trial's measures
-    hangs on another's.
-
-    Attributes:
-        probe: The probe last fitted; None before the first.
-    """
-
-    probe: LogisticRegression | None = None
 
 
 def can_classify(task: ClassificationTask) -> bool:
@@ -60,7 +39,6 @@ def classification_result(
     task: ClassificationTask,
     fit_vectors: FloatArray,
     vectors: FloatArray,
-    start: WarmStart | None = None,
 ) -> TaskResult:
     """Fit both classifiers on the training texts and judge them on the task's texts.
 
@@ -72,10 +50,9 @@ def classification_result(
         task: One that `can_classify`.
         fit_vectors: Unit rows of the training texts.
         vectors: Unit rows of the texts to classify, in their order.
-        start: Of the probe's solver, and told where it ends; None to begin anew.
     """
     truth = [task.labels[example] for example in task.texts]
-    probe, converged = fit_probe(fit_vectors, task.fit_labels, start)
+    probe, converged = fit_probe(fit_vectors, task.fit_labels)
     by_probe = list(map(str, probe.predict(vectors)))
     by_neighbours = nearest_neighbours(fit_vectors, task.fit_labels, vectors)
     per_class = class_report(truth, by_probe)
@@ -120,23 +97,20 @@ def macro_f1(per_class: Mapping[str, Mapping[str, float]]) -> float:
     return float(np.mean([row["f1"] for row in per_class.values()]))
 
 
-def fit_probe(
-    vectors: FloatArray, labels: Sequence[str], start: WarmStart | None = None
-) -> tuple[LogisticRegression, bool]:
+def fit_probe(vectors: FloatArray, labels: Sequence[str]) -> tuple[LogisticRegression, bool]:
     """The fitted probe, and whether its solver converged; other warnings are passed on.
+
+    The solver begins anew each time: where the probe of the epoch before ended it would save a
+    third of some tens of milliseconds, and a report would hang on the epochs before.
 
     Args:
         vectors: Unit rows.
         labels: The class of each.
-        start: Where the solver begins, and told where it ends; of another task it is no start.
     """
     # Loaded here, for it takes longer than all of `embedsweep check`, which fits nothing.
     convergence_warning = import_module("sklearn.exceptions").ConvergenceWarning
     make_probe = import_module("sklearn.linear_model").LogisticRegression
     probe: LogisticRegression = make_probe(C=1.0, max_iter=MAX_ITERATIONS)
-    if start is not None:
-        probe.set_params(tol=WARM_TOLERANCE)
-        _begin_at(start.probe, probe, sorted(set(labels)), vectors.shape[1])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", convergence_warning)
         _expect_few_examples_per_class()
@@ -146,21 +120,7 @@ def fit_probe(
     others = [each for each in caught if not issubclass(each.category, convergence_warning)]
     for each in others:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    converged = len(others) == len(caught)
-    if start is not None and converged:
-        start.probe = probe
-    return probe, converged
-
-
-def _begin_at(
-    last: LogisticRegression | None,
-    probe: LogisticRegression,
-    classes: Sequence[str],
-    dimension: int,
-) -> None:
-    if last is not None and [*last.classes_] == classes and last.n_features_in_ == dimension:
-        probe.set_params(warm_start=True)
-        probe.coef_, probe.intercept_ = last.coef_, last.intercept_
+    return probe, len(others) == len(caught)
 
 
 def nearest_neighbours(

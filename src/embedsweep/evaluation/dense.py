@@ -11,7 +11,6 @@ from embedsweep.core.ports import Embedder
 from embedsweep.core.report import Measure, Report
 from embedsweep.evaluation.classification import (
     CLASSIFICATION_MEASURES,
-    WarmStart,
     can_classify,
     classification_result,
 )
@@ -74,13 +73,8 @@ class Evaluator:
         self._measurable = _measurable(benchmark)
         self._texts: dict[tuple[TextRole, ...], DistinctTexts] = {}
 
-    def report(self, embedder: Embedder, start: WarmStart | None = None) -> Report:
+    def report(self, embedder: Embedder) -> Report:
         """What the model scores.
-
-        Args:
-            embedder: The model.
-            start: Of the probe's solver, for the next epoch of the training that it was last
-                given with; None to begin anew, which is what makes a report repeat.
 
         Raises:
             TrialFailure: The vectors are worth no measuring; see `check_vectors`.
@@ -92,7 +86,7 @@ class Evaluator:
             "texts": float(len(texts)),
             "embed_seconds": vectors.seconds,
         }
-        return report_of(self._benchmark, list(self._results(vectors, start)), facts)
+        return report_of(self._benchmark, list(self._results(vectors)), facts)
 
     def _distinct_texts(self, embedder: Embedder) -> DistinctTexts:
         effective = {role: embedder.effective_role(role) for role in TextRole}
@@ -106,7 +100,7 @@ class Evaluator:
         task = self._measurable.retrieval
         return None if task is None else Judged.of(task)
 
-    def _results(self, vectors: TextVectors, start: WarmStart | None) -> Iterator[TaskResult]:
+    def _results(self, vectors: TextVectors) -> Iterator[TaskResult]:
         benchmark = self._measurable
         if (retrieval := benchmark.retrieval) is not None:
             query_role, document_role = _roles(retrieval)
@@ -117,7 +111,7 @@ class Evaluator:
         if (classification := benchmark.classification) is not None:
             fit_vectors = vectors.of(TextRole.PLAIN, classification.fit_texts)
             texts = vectors.of(TextRole.PLAIN, classification.texts.values())
-            yield classification_result(classification, fit_vectors, texts, start)
+            yield classification_result(classification, fit_vectors, texts)
         if (relevance := benchmark.relevance) is not None:
 
             def cosines(task: RelevanceTask) -> Float64Array:
