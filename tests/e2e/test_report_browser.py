@@ -69,12 +69,14 @@ def browser() -> str:
 
 
 def visit(browser: str, page: str, folder: Path, scheme: str = LIGHT) -> Visit:
+    # A sandboxed frame in a process of its own may be drawn before it hears of the scheme.
     file, log = folder / "page.html", folder / "net.json"
     file.write_text(page, encoding="utf-8")
     ended = subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-features=IsolateSandboxedIframes",
             "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0",
             f"--blink-settings=preferredColorScheme={scheme}", "--window-size=1000,900",
             f"--user-data-dir={folder / 'browser'}", f"--log-net-log={log}",
