@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import openai
 import pytest
+import torch
 
-from embedsweep.backends.local.base_models import EMBEDDED
+from embedsweep.backends.local.backend import LocalBackend
+from embedsweep.backends.local.base_models import EMBEDDED, base_folder
+from embedsweep.backends.local.devices import best_device, fast_precision
 from embedsweep.core.errors import StoreError
 from embedsweep.wiring import loopback as loopback_module
 from embedsweep.wiring.loopback import Loopback, fine_tuning
@@ -177,6 +180,20 @@ def test_nothing_is_started_before_the_first_request(folder, tmp_path):
             assert [model.id for model in client.models.list()] == [EMBEDDED]
         assert loopback_process.serves()
         assert (folder / "port.json").exists()
+
+
+@pytest.mark.parametrize("measuring", [True, False])
+def test_it_embeds_in_the_precision_it_is_asked_to(measuring, folder):
+    text = "Return the smallest number that is not less than this one."
+    with closing(Loopback(folder, measuring=measuring)) as loopback, loopback.client() as client:
+        [answer] = client.embeddings.create(model=EMBEDDED, input=text).data
+    like, other = (
+        LocalBackend(measuring=each).open(base_folder(EMBEDDED)).embed([text])[0]
+        for each in (measuring, not measuring)
+    )
+    assert np.abs(np.array(answer.embedding) - like).max() < 1e-6
+    if fast_precision(best_device()) is not torch.float32:
+        assert np.abs(np.array(answer.embedding) - other).max() > 1e-5
 
 
 def test_it_is_shut_to_whoever_lacks_the_key(loopback, folder):

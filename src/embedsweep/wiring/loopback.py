@@ -39,10 +39,12 @@ class Loopback:
 
     Args:
         folder: Files, jobs and models.
+        measuring: Whether a service that this process runs embeds to measure; see `LocalBackend`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, measuring: bool = False) -> None:
         self._folder = folder
+        self._measuring = measuring
         self._lock = threading.Lock()
         self._running = ExitStack()
         self._own_port: int | None = None
@@ -88,7 +90,7 @@ class Loopback:
         from embedsweep.serving.run import serving
 
         keys = frozenset({_key(self._folder)})
-        service = fine_tuning(self._folder, [EMBEDDED], also=_is_found)
+        service = fine_tuning(self._folder, [EMBEDDED], _is_found, measuring=self._measuring)
         with ExitStack() as stack:
             stack.enter_context(_quiet())
             port = stack.enter_context(serving(service, Address(_HOST, 0), keys))
@@ -112,7 +114,11 @@ def _quiet() -> Iterator[None]:
 
 
 def fine_tuning(
-    folder: Path, base_models: Sequence[str], also: Callable[[str], bool] = lambda name: False
+    folder: Path,
+    base_models: Sequence[str],
+    also: Callable[[str], bool] = lambda name: False,
+    *,
+    measuring: bool = False,
 ) -> FineTuning:
     """The service over a folder, which trains with the local backend.
 
@@ -120,13 +126,14 @@ def fine_tuning(
         folder: Files, jobs and models.
         base_models: What may be tuned, and is listed.
         also: Whether a base model that is not listed may be tuned all the same.
+        measuring: Whether models are opened to be measured; see `LocalBackend`.
     """
     from embedsweep.backends.local.backend import LocalBackend
     from embedsweep.backends.local.base_models import base_folder
     from embedsweep.serving.fine_tuning.service import FineTuning
     from embedsweep.serving.fine_tuning.tuned_shelf import Offer
 
-    backend = LocalBackend()
+    backend = LocalBackend(measuring=measuring)
     offer = Offer(base_models, lambda name: backend.open(base_folder(name)), backend.open, also)
     with ExitStack() as stack:
         service = FineTuning(folder, train, offer)

@@ -75,9 +75,11 @@ def load_libraries(kinds: Iterable[str]) -> None:
 
 
 @contextmanager
-def providers(home: Path, key_variables: Mapping[str, str]) -> Iterator[Providers]:
+def providers(
+    home: Path, key_variables: Mapping[str, str], *, measuring: bool = False
+) -> Iterator[Providers]:
     """The providers, the loopback service among them for as long as the context lasts."""
-    with closing(Loopback(home / LOOPBACK_FOLDER)) as loopback:
+    with closing(Loopback(home / LOOPBACK_FOLDER, measuring=measuring)) as loopback:
         yield Providers(os.environ, key_variables, loopback)
 
 
@@ -109,7 +111,7 @@ def backends(
     home, variables = locations(stores).home, experiment.key_variables
     vectors = EmbeddingCache(home / CACHE_FOLDER)
     with (
-        providers(home, variables) as known,
+        providers(home, variables, measuring=True) as known,
         job_book(stores) as book,
     ):
         meter = Meter(book, Account(experiment.name, experiment.budget.cost), experiment.prices)
