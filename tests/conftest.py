@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,10 @@ def public_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the public data set {name} is not at {folder}; set EMBEDSWEEP_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_hear_ctrl_c() -> None:
+    """Whoever runs the tests in the background ignores Ctrl-C, and programs inherit just that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

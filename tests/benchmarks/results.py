@@ -89,6 +89,11 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return slope
 
 
+def rounding_limit(items: int) -> float:
+    """By how much rounding may change a mean of so many items: 1e-3, or one found or lost."""
+    return max(1e-3, 1 / items) * (1 + 1e-9)
+
+
 def table(figures: Sequence[Figure]) -> str:
     """One line for each figure: name, median, range and unit."""
     rows = [

@@ -16,7 +16,7 @@ from embedsweep.backends.local.base_models import base_folder
 from embedsweep.core.dataset import Benchmark
 from embedsweep.evaluation import evaluate
 from tests.benchmarks.clocks import BENCHMARK
-from tests.benchmarks.results import Results
+from tests.benchmarks.results import Results, rounding_limit
 from tests.benchmarks.sizes import SIZES
 from tests.benchmarks.workloads import WORKLOADS
 from tests.conftest import ROOT, public_data
@@ -42,14 +42,16 @@ def test_effect_of_bfloat16(
     objective = experiment.objective
     for split, benchmark in (("valid", dataset.valid), ("test", dataset.sealed_test())):
         measured = [evaluate(each, benchmark, objective).means[objective] for each in (low, exact)]
+        effect, items = measured[0] - measured[1], _items(benchmark)
         results.record(
             f"precision/{name}/{split}",
             str(objective),
-            [measured[0] - measured[1]],
+            [effect],
             bfloat16=measured[0],
             float32=measured[1],
-            items=_items(benchmark),
+            items=items,
         )
+        assert abs(effect) <= rounding_limit(items)
 
 
 def _items(benchmark: Benchmark) -> int:

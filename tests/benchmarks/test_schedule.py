@@ -106,3 +106,4 @@ def test_every_epoch_is_as_good_as_a_training_that_ends_there(
                 pairs=len(rows),
                 meaning="ours less the falling rate's",
             )
+            assert statistics.fmean(differences) >= -SIZES.worse

@@ -135,3 +135,4 @@ def _record_quality(
         mean=statistics.fmean(differences),
         meaning="ours less theirs, at equal epochs, rate and batch size",
     )
+    assert statistics.fmean(differences) >= -SIZES.worse

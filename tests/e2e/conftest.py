@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,10 +39,3 @@ def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     for path in (*home.glob("*.yaml"), *home.glob("*.jsonl")):
         path.unlink()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def commands_hear_ctrl_c() -> None:
-    """Whoever runs the tests in the background ignores Ctrl-C, and programs inherit just that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

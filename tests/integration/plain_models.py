@@ -20,10 +20,24 @@ from transformers import (
 
 from tests.integration.tiny_models import WIDTH, make_tiny_base
 
+UNEVEN_TEXTS = (
+    "the rate of exchange",
+    "",
+    "transfer my money now, please",
+    "the quick brown fox jumps over the lazy dog " * 9,
+    "card",
+)
+"""Of lengths as different as may be, one of them empty."""
+
 
 def modules_of(folder: Path) -> list[nn.Module]:
     """A transformer that lies in a folder, and a pooling."""
     return [Transformer(str(folder), max_seq_length=64), Pooling(WIDTH)]
+
+
+def model_of(folder: Path) -> SentenceTransformer:
+    """The model of `modules_of`, to be measured."""
+    return SentenceTransformer(modules=modules_of(folder), device="cpu").eval()
 
 
 def mpnet(folder: Path) -> SentenceTransformer:
@@ -38,7 +52,7 @@ def mpnet(folder: Path) -> SentenceTransformer:
         pad_token_id=0,
     )
     _save(MPNetModel, config, folder)
-    return SentenceTransformer(modules=modules_of(folder), device="cpu").eval()
+    return model_of(folder)
 
 
 def canine(folder: Path) -> SentenceTransformer:
@@ -53,7 +67,7 @@ def canine(folder: Path) -> SentenceTransformer:
     )
     _save(CanineModel, config, folder)
     CanineTokenizer(model_max_length=64).save_pretrained(folder)
-    return SentenceTransformer(modules=modules_of(folder), device="cpu").eval()
+    return model_of(folder)
 
 
 def _save(kind: type[PreTrainedModel], config: object, folder: Path) -> None:

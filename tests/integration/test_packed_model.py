@@ -22,16 +22,13 @@ from embedsweep.backends.local.encoder import LocalEmbedder, open_model
 from embedsweep.backends.local.packed_bert import fits
 from embedsweep.backends.local.packed_model import PackedModel
 from embedsweep.backends.local.padded_model import PaddedModel
+from tests.integration.plain_models import UNEVEN_TEXTS
 from tests.integration.tiny_models import make_tiny_base
 
 TEXTS = [
-    "the rate of exchange",
-    "",
-    "transfer my money now, please",
-    "the quick brown fox jumps over the lazy dog " * 9,
-    "card",
+    *UNEVEN_TEXTS,
     "a text that is longer than the model reads " * 60,
-    "the rate of exchange",
+    UNEVEN_TEXTS[0],
 ]
 EXACT, LOW = torch.float32, torch.bfloat16
 Backward = Callable[[list[str], Callable[[Tensor], Tensor], int | None], Tensor]

@@ -20,16 +20,12 @@ from embedsweep.backends.local.padded_model import PaddedModel, autocast
 from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.trial import TrialFailure
-from tests.integration.plain_models import modules_of, mpnet
+from tests.integration.plain_models import UNEVEN_TEXTS, model_of, modules_of, mpnet
 from tests.integration.tiny_models import WIDTH, make_tiny_base
 
 TEXTS = [
-    "the rate of exchange",
-    "",
-    "transfer my money now, please",
-    "the quick brown fox jumps over the lazy dog " * 9,
-    "card",
-    "the rate of exchange",
+    *UNEVEN_TEXTS,
+    UNEVEN_TEXTS[0],
     "someone took my card and went away with it",
     "fees",
 ]
@@ -74,7 +70,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(base: Path) -> SentenceTransformer:
-    return SentenceTransformer(modules=modules_of(base), device="cpu").eval()
+    return model_of(base)
 
 
 def in_memory(base: Path, room: int) -> tuple[SentenceTransformer, Memory]:

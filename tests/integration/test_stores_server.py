@@ -90,9 +90,10 @@ def _await(url, process):
 def stores(server, tmp_path):
     address, folder = server
     secret = address.replace("http://", "http://anna:hunter2@")
-    client = open_client(StoreLocations(secret, "unused", "", tmp_path))
+    unused = str(tmp_path / "unused")
+    client = open_client(StoreLocations(secret, unused, "", tmp_path))
     return Stores(
-        MlflowLedger(client, "unused", 2), MlflowRegistry(client, turns_at("", tmp_path), 2), folder
+        MlflowLedger(client, unused, 2), MlflowRegistry(client, turns_at("", tmp_path), 2), folder
     )
 
 

@@ -14,28 +14,19 @@ from torch import Tensor
 
 from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.text_features import TextFeatures, on_device
-from tests.integration.plain_models import canine, modules_of, mpnet
+from tests.integration.plain_models import UNEVEN_TEXTS, canine, model_of, mpnet
 from tests.integration.tiny_models import make_tiny_base
 
 TEXTS = [
-    "the rate of exchange",
-    "",
-    "transfer my money now, please",
-    "card",
-    "the quick brown fox jumps over the lazy dog " * 9,
+    *UNEVEN_TEXTS,
     "na\u00efve \u6771\u4eac \U0001f600 [MASK]",
 ]
 Change = Callable[[SentenceTransformer], None]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(tmp_path_factory.mktemp("features") / "base")
-
-
 @pytest.fixture
-def model(base: Path) -> SentenceTransformer:
-    return SentenceTransformer(modules=modules_of(base), device="cpu").eval()
+def model(tmp_path: Path) -> SentenceTransformer:
+    return model_of(make_tiny_base(tmp_path / "base"))
 
 
 def prepared(

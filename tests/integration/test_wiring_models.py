@@ -159,10 +159,8 @@ def test_a_model_of_the_loopback_service_opens_where_none_runs_yet(kept_models, 
         np.testing.assert_allclose(embedder.embed(TEXTS), expected, atol=1e-6)
     there = replace(recipe("loopback", 1), base_model=EMBEDDED)
     with backends(str(settings), experiment()) as known:
-        by_kind = known.kept
-        by_kind["adapter"].train(there, DATA, tmp_path / "adapter", TrainingListener())
-    here = replace(there, provider=None)
-    train_adapter(tmp_path / "same", here)
+        for name, each in (("adapter", there), ("same", replace(there, provider=None))):
+            known.kept["adapter"].train(each, DATA, tmp_path / name, TrainingListener())
     with opened_model(str(settings), str(tmp_path / "adapter")) as embedder:
         expected = adapter_backend().open(tmp_path / "same").embed(TEXTS)
         np.testing.assert_allclose(embedder.embed(TEXTS), expected, atol=1e-4)

@@ -21,12 +21,16 @@ from embedsweep.core.report import Measure, Report
 from embedsweep.evaluation import compare
 from embedsweep.evaluation.sample import (
     DOCUMENTS,
+    DOCUMENTS_PER_QUERY,
     EXAMPLES,
     FIT_TEXTS,
     QUERIES,
     RELEVANT,
     for_epochs,
 )
+
+MOST = DOCUMENTS_PER_QUERY * QUERIES
+"""Documents that so many queries leave."""
 
 
 def search(queries, documents, relevant=2):
@@ -89,7 +93,7 @@ def benchmark(**tasks):
 
 
 LARGE = benchmark(
-    retrieval=search(QUERIES + 500, DOCUMENTS * 2),
+    retrieval=search(QUERIES + 500, MOST * 2, relevant=1),
     relevance=relevance(EXAMPLES),
     classification=classification(FIT_TEXTS * 2, EXAMPLES * 2, 50),
     triplets=triplets(EXAMPLES + 1),
@@ -102,10 +106,11 @@ LARGE = benchmark(
 @pytest.mark.parametrize(
     "small",
     [
-        benchmark(retrieval=search(QUERIES, DOCUMENTS), relevance=relevance(EXAMPLES // 2)),
+        benchmark(retrieval=search(QUERIES, MOST), relevance=relevance(EXAMPLES // 2)),
         benchmark(
             retrieval=same_label(QUERIES, 70), classification=classification(FIT_TEXTS, 1000, 9)
         ),
+        benchmark(retrieval=search(5, DOCUMENTS)),
         benchmark(triplets=triplets(EXAMPLES), similarity=similarity(EXAMPLES)),
     ],
 )
@@ -140,7 +145,7 @@ def test_the_draw_repeats_and_hangs_on_no_order():
 
 def test_every_judged_document_of_a_drawn_query_is_there():
     task = for_epochs(LARGE).retrieval
-    assert (len(task.queries), len(task.documents)) == (QUERIES, DOCUMENTS)
+    assert (len(task.queries), len(task.documents)) == (QUERIES, MOST)
     assert task.judgements.keys() == task.queries.keys()
     for query, grades in task.judgements.items():
         assert grades == LARGE.retrieval.judgements[query]
@@ -158,16 +163,63 @@ def test_control_a_draw_of_documents_alone_would_lose_judged_ones():
 
 
 def test_more_judged_documents_than_the_bound_are_all_kept():
-    task = for_epochs(benchmark(retrieval=search(QUERIES + 1, DOCUMENTS * 4, relevant=7))).retrieval
-    assert len(task.documents) > DOCUMENTS
+    task = for_epochs(benchmark(retrieval=search(QUERIES + 1, MOST * 4, relevant=7))).retrieval
+    assert len(task.documents) > MOST
     assert all(grades.keys() <= task.documents.keys() for grades in task.judgements.values())
+
+
+def confusing(queries, documents):
+    """Each query is one word, which its judged document, a like one and its unlike one have."""
+    texts = {f"d{number}": f"filler{number}" for number in range(documents)}
+    for number in range(queries):
+        texts[f"judged{number}"] = f"word{number} answered"
+        texts[f"like{number}"] = f"word{number} unanswered"
+    return RetrievalTask(
+        {f"q{number}": f"word{number}" for number in range(queries)},
+        texts,
+        {f"q{number}": {f"judged{number}": 1} for number in range(queries)},
+    )
+
+
+def test_documents_that_words_alone_would_confuse_are_there_first():
+    few, many = confusing(300, 5_000), confusing(QUERIES + 1, 5_000)
+    for task in (few, many):
+        drawn = for_epochs(benchmark(retrieval=task)).retrieval
+        asked = {query.removeprefix("q") for query in drawn.queries}
+        kinds = Counter(each.rstrip("0123456789") for each in drawn.documents)
+        assert {f"like{number}" for number in asked} <= drawn.documents.keys()
+        most = max(DOCUMENTS, DOCUMENTS_PER_QUERY * len(asked))
+        assert (
+            kinds
+            == Counter({"judged": len(asked), "like": len(asked), "d": most - 2 * len(asked)})
+            - Counter()
+        )
+
+
+def test_texts_that_a_query_is_to_find_are_none_that_it_is_confused_with():
+    # By words alone, apples are most like apples, and all other texts like each other.
+    labels = {f"t{row}": 0 if row % 2 else row % 100 for row in range(9_000)}
+    texts = {text: "other" if label else "apple" for text, label in labels.items()}
+    texts = {text: f"{word} {text}" for text, word in texts.items()}
+    members: dict[int, list[str]] = {}
+    for text, label in labels.items():
+        members.setdefault(label, []).append(text)
+    judgements = {
+        text: {other: 1 for other in members[label] if other != text}
+        for text, label in labels.items()
+    }
+    task = RetrievalTask(texts, texts, judgements, leave_one_out=True)
+    drawn = for_epochs(benchmark(retrieval=task)).retrieval
+    assert len(drawn.documents) == MOST
+    apples = {text for text in drawn.documents if labels[text] == 0}
+    assert len(apples - drawn.queries.keys()) <= RELEVANT
 
 
 def test_texts_of_one_label_still_find_each_other():
     large = same_label(20_000, 100)
     task = for_epochs(benchmark(retrieval=large)).retrieval
     assert task.leave_one_out
-    assert (len(task.queries), len(task.documents)) == (QUERIES, DOCUMENTS)
+    assert (len(task.queries), len(task.documents)) == (QUERIES, MOST)
     assert task.queries.keys() <= task.documents.keys()
     for query, grades in task.judgements.items():
         assert grades.keys() == large.judgements[query].keys() & task.documents.keys()

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
+from itertools import chain, islice
 from typing import TypeVar
+
+import numpy as np
 
 from embedsweep.core.dataset import (
     Benchmark,
@@ -16,11 +19,16 @@ from embedsweep.core.dataset import (
     SimilarityTask,
     TripletTask,
 )
+from embedsweep.evaluation.lexical import Bm25Index
 
 QUERIES = 1_000
-DOCUMENTS = 5_000
+DOCUMENTS = 1_000
+"""At least, and at least `DOCUMENTS_PER_QUERY` of them for each query."""
+DOCUMENTS_PER_QUERY = 2
 RELEVANT = 10
-"""Of the texts of its label that a text is to find; further ones may be drawn as others."""
+"""Of the texts of its label that a text is to find; others of that label may be drawn as others."""
+POOL = 20_000
+"""Of so many further documents, drawn at random, those hardest to tell apart are taken."""
 EXAMPLES = 1_000
 FIT_TEXTS = 5_000
 
@@ -38,8 +46,10 @@ def for_epochs(benchmark: Benchmark) -> Benchmark:
 
     What is drawn hangs on ids and texts alone, not on their order:
 
-    - retrieval: `QUERIES` queries, all their judged documents, and others up to `DOCUMENTS`;
-      where texts of one label find each other, `RELEVANT` of each label that is asked for;
+    - retrieval: `QUERIES` queries and all their judged documents, or where texts of one label find
+      each other, `RELEVANT` of each label that is asked for; then those documents that BM25 takes
+      for relevant to the queries and that are not, up to `DOCUMENTS`. Documents drawn at random
+      are told apart by every model, and so tell nothing of the models;
     - classification: `EXAMPLES` texts, and `FIT_TEXTS` to fit on, in the proportion of the
       classes, none of which is left out of the texts to fit on;
     - relevance, triplets, similarity: `EXAMPLES` each; relevance takes all pairs of a query.
@@ -63,7 +73,8 @@ def for_epochs(benchmark: Benchmark) -> Benchmark:
 
 
 def _retrieval(task: RetrievalTask) -> RetrievalTask:
-    if len(task.queries) <= QUERIES and len(task.documents) <= DOCUMENTS:
+    most = max(DOCUMENTS, DOCUMENTS_PER_QUERY * min(QUERIES, len(task.queries)))
+    if len(task.queries) <= QUERIES and len(task.documents) <= most:
         return task
     # By their texts, by which relevance draws too: so the two share their queries.
     asked = sorted(task.queries, key=lambda query: (_draw(task.queries[query]), query))[:QUERIES]
@@ -74,14 +85,35 @@ def _retrieval(task: RetrievalTask) -> RetrievalTask:
         kept |= (
             set(nsmallest(RELEVANT, judged, order.__getitem__)) if task.leave_one_out else judged
         )
-    others = nsmallest(max(0, DOCUMENTS - len(kept)), order.keys() - kept, order.__getitem__)
-    documents = _only(task.documents, kept.union(others))
+    others = nsmallest(POOL, order.keys() - kept, order.__getitem__)
+    documents = _only(task.documents, kept | _hardest(task, asked, others, most - len(kept)))
     return RetrievalTask(
         queries=_only(task.queries, set(asked)),
         documents=documents,
         judgements={query: _only(task.judgements[query], documents) for query in asked},
         leave_one_out=task.leave_one_out,
     )
+
+
+def _hardest(
+    task: RetrievalTask, asked: Sequence[str], others: Sequence[str], count: int
+) -> set[str]:
+    """So many of the other documents: the first of each query by BM25, then the second.
+
+    Documents that a query judges are none of its own; ties go by the order of `others`.
+    """
+    if count <= 0 or not others:
+        return set()
+    index = Bm25Index(task.documents[document] for document in others)
+    place_of = {document: place for place, document in enumerate(others)}
+    ranked = []
+    for query in asked:
+        scores = index.scores(task.queries[query])
+        judged = task.judgements[query].keys() & place_of.keys()
+        scores[[place_of[document] for document in judged]] = -np.inf
+        ranked.append(np.argsort(-scores, kind="stable")[:count])
+    by_rank = chain.from_iterable(np.stack(ranked, axis=1).tolist())
+    return {others[place] for place in islice(dict.fromkeys(by_rank), count)}
 
 
 def _classification(task: ClassificationTask) -> ClassificationTask:

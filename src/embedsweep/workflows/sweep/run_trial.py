@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from embedsweep.core.bill import Bill
@@ -100,9 +100,12 @@ class TrialRunner:
         self._sweep = sweep
         self._dataset = dataset
         self._objective = objective
-        sample = for_epochs(dataset.valid)
         self._whole = Evaluator(dataset.valid, objective)
-        self._sampled = self._whole if sample is dataset.valid else Evaluator(sample, objective)
+
+    @cached_property
+    def _sampled(self) -> Evaluator:
+        sample = for_epochs(self._dataset.valid)
+        return self._whole if sample is self._dataset.valid else Evaluator(sample, self._objective)
 
     def run(self, start: TrialStart, watch: Watch = NOBODY) -> Trial:
         """Make the model, measure it and record both; returns the record.
