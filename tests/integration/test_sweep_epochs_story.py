@@ -220,6 +220,24 @@ def test_epochs_are_compared_on_a_sample_of_a_large_split_and_the_kept_one_measu
     assert part[MRR] != whole[MRR]
 
 
+@pytest.mark.parametrize("pruner", [PrunerKind.NONE, PrunerKind.MEDIAN])
+def test_a_single_epoch_is_measured_in_full_at_once_unless_a_pruner_compares_it(
+    pruner: PrunerKind, services: Services
+) -> None:
+    valid = benchmark(Split.VALID, QUERIES + 50)
+    knobs = {**experiment().space.arms[0].knobs, "epochs": Choice((1,))}
+    space = SearchSpace((Arm("local", "local", knobs),), seed=7)
+    planned = experiment(space=space, trials=1, pruner=pruner)
+    sweep = run_sweep(planned, replace(DATASET, valid=valid), services)
+    trial = services.ledger.trials(sweep)[-1]
+    embedder = TableEmbedder(noise_of(services, trial))
+    whole, part = (evaluate(embedder, each, MRR).means[MRR] for each in (valid, for_epochs(valid)))
+    assert whole != part
+    assert trial.score(MRR) == whole
+    [(epoch, value)] = services.ledger.curves(trial.run_id, [KEY])[KEY]
+    assert (epoch, value) == (1, whole if pruner is PrunerKind.NONE else part)
+
+
 class Recalling:
     """A served model that is not to be asked itself."""
 

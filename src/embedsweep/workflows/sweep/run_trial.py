@@ -169,11 +169,15 @@ class TrialRunner:
         return _Made(Completed(), report, model, self._canaries(recipe, model))
 
     def _tuned(self, recipe: TunedRecipe, attempt: _Attempt) -> _Made:
+        choice = kept_among(recipe)
+        # A single epoch that no pruner looks at is compared with none.
+        is_alone = choice[-1] == 1 and not attempt.watch.wants_all
+        evaluator = self._whole if is_alone else self._sampled
         epochs = Epochs(
             recipe,
             attempt.model,
             self._objective,
-            self._sampled.report,
+            evaluator.report,
             partial(self._services.ledger.epoch, attempt.run_id),
             attempt.watch,
         )
@@ -184,10 +188,10 @@ class TrialRunner:
             return _Made(Pruned(epochs.reached))
         kept, model = epochs.kept, attempt.model
         report = kept.report
-        if self._sampled is not self._whole:
+        if evaluator is not self._whole:
             report = self._whole.report(self._services.open(model))
         canaries = self._canaries(recipe, model)
-        chosen = kept.epoch if len(kept_among(recipe)) > 1 else None
+        chosen = kept.epoch if len(choice) > 1 else None
         return _Made(Completed(), report, model, canaries, chosen)
 
     def _canaries(self, recipe: Recipe, model: Path) -> str:
