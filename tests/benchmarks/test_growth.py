@@ -29,7 +29,7 @@ MIB = 2**20
 @pytest.mark.parametrize("kind", GROWING)
 def test_growth(kind: str, results: Results, tmp_path: Path) -> None:
     sizes = GROWING[kind]
-    seconds = []
+    seconds, most = [], []
     for size in sizes:
         rounds = [
             _measured(kind, size, tmp_path / f"{size}-{number}")
@@ -37,6 +37,7 @@ def test_growth(kind: str, results: Results, tmp_path: Path) -> None:
         ]
         seconds.append([each["seconds"] for each in rounds])
         peaks = [each["peak"] / MIB for each in rounds]
+        most.append(max(peaks))
         above = [(each["peak"] - each["before"]) / MIB for each in rounds]
         where = f"growth/{kind}/{size}"
         results.record(f"{where}/time", "s", seconds[-1])
@@ -44,6 +45,8 @@ def test_growth(kind: str, results: Results, tmp_path: Path) -> None:
     # A fit for each round: its spread is the spread of the exponent.
     fits = [exponent(sizes, of_one_round) for of_one_round in zip(*seconds, strict=True)]
     results.record(f"growth/{kind}/exponent", "exponent", fits, sizes=list(sizes))
+    # Memory holds the data, the model and one batch, and none of them twice over.
+    assert exponent(sizes, most) <= 1
 
 
 def _measured(kind: str, size: int, folder: Path) -> dict[str, float]:
