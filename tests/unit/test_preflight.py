@@ -33,6 +33,11 @@ def local(name: str = "local", **knobs: Domain) -> Arm:
     return Arm(name, "local", {**domains, **knobs})
 
 
+def adapter(**knobs: Domain) -> Arm:
+    domains: dict[str, Domain] = {"head": Choice(("linear",)), **local().knobs}
+    return Arm("heads", "adapter", {**domains, **knobs})
+
+
 def hosted(**knobs: Domain) -> Arm:
     domains: dict[str, Domain] = {
         "base_model": Choice(("m",)),
@@ -138,6 +143,25 @@ def test_models_that_would_not_fit_are_refused(tmp_path: Path):
     ]
     assert faults(tmp_path, experiment(local(), trials=10**9)) == [("disk space", str(tmp_path))]
     roomy = experiment(local(), budget=Budget(disk_gb=0.4))
+    preflight(roomy, DATASET, Bases().digest, lambda recipe: None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arms", "keep"),
+    [
+        ([adapter()], 130e6),
+        ([hosted(provider=Choice(("openai",)))], 103e6),
+        ([hosted()], 400e6),
+        ([adapter(), local()], 400e6),
+    ],
+)
+def test_room_is_reckoned_for_the_largest_that_a_trial_may_keep(
+    arms: list[Arm], keep: float, tmp_path: Path
+):
+    tight, roomy = (
+        experiment(*arms, budget=Budget(disk_gb=size / 1e9)) for size in (keep - 1, keep)
+    )
+    assert [what for what, _ in faults(tmp_path, tight)] == [f"budget.disk_gb {(keep - 1) / 1e9:g}"]
     preflight(roomy, DATASET, Bases().digest, lambda recipe: None, tmp_path)
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from embedsweep.core.dataset import Dataset, unfit
 from embedsweep.core.errors import Fault, UsageError
 from embedsweep.core.experiment import Experiment
-from embedsweep.core.recipe import Base, Loss, TunedRecipe
+from embedsweep.core.recipe import LOOPBACK, AdapterRecipe, Base, Loss, TunedRecipe
 from embedsweep.core.space import Arm
 from embedsweep.evaluation import measures_of
 
 MODEL_BYTES = 100_000_000
-"""Room reckoned for one kept model of the size of the embedded default, in bytes."""
+HEAD_BYTES = 10_000_000
+REFERENCE_BYTES = 1_000_000
+"""Room reckoned for what one trial keeps: a model of the size of the embedded default, a linear
+head on 1,536 dimensions, or a provider's model, which is its name."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,16 @@ def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
     ]
 
 
+def _kept_bytes(arm: Arm) -> int:
+    if arm.backend == AdapterRecipe.kind:
+        return HEAD_BYTES
+    is_elsewhere = all(base.provider not in (None, LOOPBACK) for base in arm.bases())
+    return REFERENCE_BYTES if is_elsewhere else MODEL_BYTES
+
+
 def _too_little_disk(experiment: Experiment, home: Path) -> list[Fault]:
-    needed = MODEL_BYTES * (experiment.trials + len(experiment.space.bases()))
+    largest = max(map(_kept_bytes, experiment.space.arms))
+    needed = largest * experiment.trials + MODEL_BYTES * len(experiment.space.bases())
     free = shutil.disk_usage(home).free
     allowed = experiment.budget.disk_gb
     if allowed is not None and needed > allowed * 1e9:
