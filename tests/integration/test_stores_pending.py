@@ -20,12 +20,13 @@ PATIENCE = 30.0
 
 
 @pytest.fixture
-def client(tmp_path, tmp_path_factory):
+def client(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     return open_stores("mlflow", tmp_path / "store", tmp_path_factory.getbasetemp()).ledger.client
 
 
 def begun(client, delay, number=0):
-    ledger = MlflowLedger(client, "unused", delay=delay)
+    ledger = MlflowLedger(client, "artifacts", delay=delay)
     opened = ledger.latest("support-search") or ledger.begin(sweep())
     return ledger, ledger.start(opened, dataset(), start(number))
 

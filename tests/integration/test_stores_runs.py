@@ -182,8 +182,8 @@ def test_interrupted_and_reaped_runs_end_killed_and_say_so(client, ledger, opene
     assert client.get_run(left).data.tags[Tag.REAPED] == "true"
 
 
-def test_an_infinity_is_left_out_and_named(client, opened):
-    ledger = MlflowLedger(client, "unused", delay=0.0)
+def test_an_infinity_is_left_out_and_named(client, opened, tmp_path):
+    ledger = MlflowLedger(client, str(tmp_path), delay=0.0)
     run_id = ledger.start(opened, dataset(), start())
     ledger.epoch(run_id, 1, {"valid/ndcg_at_10": float("inf"), "train/loss": 1.0})
     run = client.get_run(run_id)
