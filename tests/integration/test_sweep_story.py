@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,38 @@ def test_a_finished_sweep_does_nothing_and_a_longer_one_goes_on(
     assert len(backend.trained) == 9
     assert [trial.run_id for trial in drawn(services)][:6] == first
     assert len({trial.fingerprint for trial in drawn(services)}) == 9
+
+
+def first_parts(services: Services, count: int) -> list[int]:
+    """Which part of the rate's range, evenly in the logarithm, each of the first trials is from."""
+    rates = [trial.recipe.learning_rate for trial in drawn(services)[:count]]
+    return sorted(int(math.log10(rate / 1e-5) / 2 * count) for rate in rates)
+
+
+def test_a_sampler_begins_with_trials_from_every_part_of_the_range(services: Services) -> None:
+    run_sweep(experiment(trials=12), DATASET, services)
+    assert first_parts(services, 4) == [0, 1, 2, 3]
+
+
+def test_they_are_not_begun_anew_by_a_sweep_taken_up_again(
+    services: Services, backend: TableBackend
+) -> None:
+    calls = iter(range(100))
+
+    def interrupt_the_third(recipe: LocalRecipe) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+
+    backend.before_training = interrupt_the_third
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(experiment(trials=12), DATASET, services)
+    run_sweep(experiment(trials=12), DATASET, services)
+    assert first_parts(services, 4) == [0, 1, 2, 3]
+
+
+def test_control_drawn_at_random_they_are_not_spread(services: Services) -> None:
+    run_sweep(experiment(trials=12, sampler=Sampler.RANDOM), DATASET, services)
+    assert first_parts(services, 4) != [0, 1, 2, 3]
 
 
 def test_an_interrupted_trial_is_run_again_with_its_own_recipe(

@@ -34,6 +34,13 @@ class Choice:
     def draw(self, suggest: Suggest, name: str) -> Scalar:
         return self.options[0] if len(self.options) == 1 else suggest.choice(name, self.options)
 
+    def at(self, share: float) -> Scalar:
+        return self.options[int(share * len(self.options))]
+
+    @property
+    def is_drawn(self) -> bool:
+        return len(self.options) > 1
+
     @property
     def values(self) -> tuple[Scalar, ...] | None:
         return self.options
@@ -49,6 +56,14 @@ class Uniform:
 
     def draw(self, suggest: Suggest, name: str) -> Scalar:
         return suggest.uniform(name, self.low, self.high, log=self.log)
+
+    def at(self, share: float) -> Scalar:
+        value = _between(self.low, self.high, share, log=self.log)
+        return min(max(value, self.low), self.high)
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.low < self.high
 
     @property
     def values(self) -> tuple[Scalar, ...] | None:
@@ -66,12 +81,27 @@ class Integers:
     def draw(self, suggest: Suggest, name: str) -> Scalar:
         return suggest.integer(name, self.low, self.high, log=self.log)
 
+    def at(self, share: float) -> Scalar:
+        # Each whole number owns what lies within a half of it.
+        value = round(_between(self.low - 0.5, self.high + 0.5, share, log=self.log))
+        return min(max(value, self.low), self.high)
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.low < self.high
+
     @property
     def values(self) -> tuple[Scalar, ...] | None:
         return tuple(range(self.low, self.high + 1))
 
 
 Domain = Choice | Uniform | Integers
+"""Each draws a value, tells the one at a share of its range (0 <= share < 1), and whether there is
+more than one to draw."""
+
+
+def _between(low: float, high: float, share: float, *, log: bool) -> float:
+    return float(low * (high / low) ** share) if log else low + (high - low) * share
 
 
 @dataclass(frozen=True, slots=True)

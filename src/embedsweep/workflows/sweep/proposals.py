@@ -10,14 +10,15 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from embedsweep.core.design import initial_design
 from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.recipe import Recipe
-from embedsweep.core.space import ARM, Scalar, SearchSpace
+from embedsweep.core.space import Scalar, SearchSpace
 from embedsweep.workflows.services import OpenStudy
 
 STARTUP_TRIALS = 5
-"""Trials drawn at random before a model of the space is worth consulting."""
+"""At most so many trials come before the sampler's model of the space is consulted."""
 
 NUMBER = "embedsweep_number"
 """User attribute: the number under which the ledger knows the trial."""
@@ -66,7 +67,7 @@ class Proposals:
         study = open_study(name, _sampler(experiment, 0), _pruner(experiment))
         study.sampler = _sampler(experiment, len(study.get_trials(deepcopy=False)))
         if not study.get_trials(deepcopy=False):
-            for assignment in _first(experiment):
+            for assignment in filter(None, _first(experiment)):
                 study.enqueue_trial(assignment)
         return cls(study, experiment.space)
 
@@ -123,16 +124,25 @@ class Proposals:
 
 
 def _first(experiment: Experiment) -> Iterable[dict[str, Scalar]]:
-    """What is tried before the sampler decides: a whole grid, or each of several arms once."""
-    if experiment.sampler is Sampler.GRID:
-        return experiment.space.assignments()
-    arms = experiment.space.arms
-    return [{ARM: arm.name} for arm in arms] if len(arms) > 1 else []
+    """What is tried before the sampler decides, as far as it is fixed."""
+    space = experiment.space
+    match experiment.sampler:
+        case Sampler.GRID:
+            return space.assignments()
+        case Sampler.RANDOM:
+            return initial_design(space, len(space.arms))
+        case Sampler.TPE | Sampler.GP:
+            return initial_design(space, _startup_trials(experiment))
+
+
+def _startup_trials(experiment: Experiment) -> int:
+    """Trials before a model of the space is worth consulting."""
+    return min(STARTUP_TRIALS, max(2, experiment.trials // 3))
 
 
 def _sampler(experiment: Experiment, trials: int) -> optuna.samplers.BaseSampler:
     seed = int(fingerprint(experiment.space.seed, trials)[:8], 16)
-    startup = min(STARTUP_TRIALS, max(2, experiment.trials // 3))
+    startup = _startup_trials(experiment)
     match experiment.sampler:
         case Sampler.TPE:
             with warnings.catch_warnings():
