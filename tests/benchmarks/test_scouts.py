@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.stats import spearmanr
 
 from embedsweep.backends.adapter.backend import AdapterBackend
@@ -22,10 +23,11 @@ from embedsweep.core.ports import Backend, EpochEnd, TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, Base, Head, LocalRecipe, Loss
 from embedsweep.core.report import Measure
 from embedsweep.evaluation import Evaluator
+from embedsweep.evaluation.sample import for_epochs
 from tests.benchmarks.clocks import BENCHMARK
 from tests.benchmarks.results import Results
 from tests.benchmarks.sizes import SIZES
-from tests.benchmarks.workloads import BANKING77, opened
+from tests.benchmarks.workloads import WORKLOADS, Workload, opened
 
 pytestmark = BENCHMARK
 
@@ -83,11 +85,13 @@ def score(
     return measured[-1]
 
 
-def test_adapters_as_scouts(base_model: str, data: Path, results: Results, tmp_path: Path) -> None:
-    experiment, dataset = opened(BANKING77, tmp_path)
-    objective = experiment.objective
-    rows = TrainingSet(texts=dataset.train.texts[: SIZES.part_pairs])
-    evaluator = Evaluator(dataset.valid, objective)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_adapters_as_scouts(
+    workload: Workload, base_model: str, data: Path, results: Results, tmp_path: Path
+) -> None:
+    experiment, dataset = opened(workload, tmp_path)
+    objective, rows = experiment.objective, dataset.train
+    evaluator = Evaluator(for_epochs(dataset.valid), objective)
     local = LocalBackend("cpu", tmp_path / "arrays", measuring=True)
     frozen = local.open(base_folder(base_model))
     cache = EmbeddingCache(tmp_path / "vectors")
@@ -110,7 +114,7 @@ def test_adapters_as_scouts(base_model: str, data: Path, results: Results, tmp_p
         "scouts": scouts,
         "full": full,
     }
-    where = "scouts/banking77"
+    where = f"scouts/{workload.name}"
     groups = {"": pairs} | {
         f"/{loss.value}": [pair for pair in pairs if pair[0].loss is loss] for loss in LOSSES
     }

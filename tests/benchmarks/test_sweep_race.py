@@ -2,7 +2,8 @@
 
 The same space, number of trials, pruner, data and machine. Each side reads prepared data and finds
 MLflow's database made; all else is inside its clock: drawing, opening the model, training,
-measuring each epoch and keeping the model. Our baselines take their time and count for nothing.
+measuring each epoch and keeping the model. Our baselines and scouts take their time and count for
+nothing.
 The plain way runs once, ours once for each round, with another seed of its sampler.
 Afterwards the models of both sides are measured on the whole validation split by one evaluation, in
 float32: whatever a sweep measured by, its scores here are the same measure.
@@ -32,6 +33,7 @@ from tests.benchmarks.workloads import WORKLOADS, Workload, experiment_file, pai
 pytestmark = BENCHMARK
 
 SEED = 7
+SCOUTS = 16
 SPACE = PlainSpace((1, 3), (1e-5, 2e-4), (32, 64), SEED)
 
 
@@ -46,7 +48,13 @@ def search(base_model: str, seed: int) -> dict[str, Any]:
         "learning_rate": {"low": low, "high": high, "log": True},
         "batch_size": list(SPACE.batch_size),
     }
-    return {"trials": SIZES.sweep_trials, "seed": seed, "pruner": "median", "arms": [arm]}
+    return {
+        "trials": SIZES.sweep_trials,
+        "seed": seed,
+        "pruner": "median",
+        "scouts": SCOUTS,
+        "arms": [arm],
+    }
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)

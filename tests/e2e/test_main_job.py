@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ objective: ndcg@10
 search:
   trials: 2
   seed: 7
+  scouts: 3
   finalists: {top: 1, seeds: 2}
   arms:
     - backend: local
@@ -77,6 +79,21 @@ def test_killed_and_called_again_it_loses_and_repeats_nothing(
     others = {name: status for name, status in statuses.items() if name != "trial-1"}
     assert sorted(others) == ["baseline-0", "baseline-1", "finalist-0", "finalist-1", "trial-0"]
     assert set(map(tuple, others.values())) == {("FINISHED",)}
+
+
+def test_the_first_trials_are_the_best_scouts_recipes(
+    project: Project, swept: dict[str, Any]
+) -> None:
+    (run,) = project.runs("docs", kind="sweep")
+    client = MlflowClient(f"sqlite:///{project.home}/mlflow.db")
+    scouts = json.loads(Path(client.download_artifacts(run.info.run_id, "scouts.json")).read_text())
+    assert len(scouts) == 3
+    assert all(0 < scout["score"] < 1 for scout in scouts)
+    best = sorted(scouts, key=lambda scout: -scout["score"])[:2]
+    tried = [trial["recipe"] for trial in swept["trials"]]
+    assert sorted(recipe["learning_rate"] for recipe in tried) == sorted(
+        scout["recipe"]["learning_rate"] for scout in best
+    )
 
 
 def test_every_run_has_retrieval_and_classification_measures(swept: dict[str, Any]) -> None:

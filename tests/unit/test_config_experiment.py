@@ -42,6 +42,7 @@ search:
   trials: 24
   sampler: gp
   pruner: hyperband
+  scouts: 16
   seed: 11
   arms:
     - backend: local
@@ -131,6 +132,7 @@ def test_a_full_file_round_trips(tmp_path: Path):
         trials=24,
         sampler=Sampler.GP,
         pruner=PrunerKind.HYPERBAND,
+        scouts=16,
         budget=Budget(minutes=60.0, disk_gb=5.5),
         model="support",
         policy=PromotionPolicy(0.9, 0.005, {Measure("accuracy"): -0.01, Measure("macro_f1"): 0.0}),

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from embedsweep.core.design import initial_design
-from embedsweep.core.space import ARM, Arm, Choice, Domain, Integers, SearchSpace, Uniform
+from embedsweep.core.design import Point, initial_design
+from embedsweep.core.space import ARM, Arm, Choice, Domain, Integers, Scalar, SearchSpace, Uniform
 
 LOW, HIGH = 1e-5, 1e-2
 KNOBS: dict[str, Domain] = {
@@ -18,11 +18,16 @@ KNOBS: dict[str, Domain] = {
     "learning_rate": Uniform(LOW, HIGH, log=True),
     "margin": Uniform(0.1, 0.5),
     "batch_size": Integers(16, 19),
+    "epochs": Choice((2,)),
 }
 
 
 def space(*names: str, seed: int = 7) -> SearchSpace:
     return SearchSpace(tuple(Arm(name, "local", KNOBS) for name in names), seed)
+
+
+def values(space: SearchSpace, points: int) -> list[dict[str, Scalar]]:
+    return [dict(point.values) for point in initial_design(space, points)]
 
 
 def part(value: float, parts: int) -> int:
@@ -33,7 +38,7 @@ def part(value: float, parts: int) -> int:
 
 @pytest.mark.parametrize("points", [2, 4, 5, 16])
 def test_each_part_of_a_range_holds_one_point(points: int) -> None:
-    design = initial_design(space("local"), points)
+    design = values(space("local"), points)
     rates = [float(point["local.learning_rate"]) for point in design]
     assert sorted(part(rate, points) for rate in rates) == list(range(points))
     margins = [float(point["local.margin"]) for point in design]
@@ -47,7 +52,7 @@ def test_control_independent_draws_leave_parts_out() -> None:
 
 
 def test_options_and_whole_numbers_come_equally_often() -> None:
-    design = initial_design(space("local"), 8)
+    design = values(space("local"), 8)
     assert Counter(point["local.loss"] for point in design) == {"triplet": 4, "cosent": 4}
     sizes = Counter(point["local.batch_size"] for point in design)
     assert sizes == {16: 2, 17: 2, 18: 2, 19: 2}
@@ -57,18 +62,18 @@ def test_options_and_whole_numbers_come_equally_often() -> None:
 def test_knobs_are_spread_independently_of_each_other() -> None:
     orders = []
     for knob in ("learning_rate", "margin"):
-        values = [float(point[f"local.{knob}"]) for point in initial_design(space("local"), 16)]
-        orders.append(sorted(range(16), key=values.__getitem__))
+        own = [float(point[f"local.{knob}"]) for point in values(space("local"), 16)]
+        orders.append(sorted(range(16), key=own.__getitem__))
     assert orders[0] != orders[1]
 
 
 def test_constants_and_the_arm_of_a_single_one_are_left_out() -> None:
-    (first, *_) = initial_design(space("local"), 4)
-    assert set(first) == {f"local.{knob}" for knob in KNOBS if knob != "base_model"}
+    (first, *_) = values(space("local"), 4)
+    assert set(first) == {f"local.{knob}" for knob in KNOBS.keys() - {"base_model", "epochs"}}
 
 
 def test_arms_take_turns_and_are_each_spread() -> None:
-    design = initial_design(space("a", "b"), 5)
+    design = values(space("a", "b"), 5)
     assert [point[ARM] for point in design] == ["a", "b"] * 3
     for name in ("a", "b"):
         own = [float(point[f"{name}.learning_rate"]) for point in design if point[ARM] == name]
@@ -76,11 +81,21 @@ def test_arms_take_turns_and_are_each_spread() -> None:
 
 
 def test_every_arm_comes_also_where_there_are_fewer_points() -> None:
-    assert initial_design(space("a", "b", "c"), 2) == [{ARM: "a"}, {ARM: "b"}, {ARM: "c"}]
+    design = initial_design(space("a", "b", "c"), 2)
+    assert design == [Point(name, {ARM: name}) for name in ("a", "b", "c")]
 
 
 def test_a_single_point_is_the_samplers_to_draw() -> None:
-    assert initial_design(space("local"), 1) == [{}]
+    assert values(space("local"), 1) == [{}]
+
+
+def test_a_point_with_a_value_for_each_knob_is_a_recipe() -> None:
+    arms = space("a", "b")
+    recipes = [point.recipe(arms) for point in initial_design(arms, 4)]
+    for recipe, point in zip(recipes, initial_design(arms, 4), strict=True):
+        assert recipe.seed == 7
+        assert recipe.learning_rate == point.values[f"{point.arm}.learning_rate"]
+        assert (recipe.margin is None) == (recipe.loss == "cosent")
 
 
 def test_the_seed_decides() -> None:

@@ -69,6 +69,7 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
         budget=Budget(**file.budget.model_dump()),
         model=file.promotion.model or file.name,
         policy=PromotionPolicy(guards=file.guards, **file.promotion.model_dump(exclude={"model"})),
+        scouts=file.search.scouts,
         finalists=FinalistPlan(**finalists.model_dump()) if finalists else None,
         prices={name: Price(**price.model_dump()) for name, price in file.prices.items()},
         key_variables={

@@ -37,6 +37,9 @@ class SearchSection(Section):
     """Fixes the sampler and every training."""
     arms: Annotated[list[AnyArm], Field(min_length=1)]
     """Ways to make models."""
+    scouts: Annotated[int, Field(ge=2, le=1000), WHOLE] | None = None
+    """So many recipes of each local arm are first tried as heads on its frozen model, in seconds,
+    and the best of them are its first trials."""
     finalists: FinalistsSection | None = None
     """The best trials are trained again on further seeds and ranked by their mean."""
 
@@ -45,6 +48,18 @@ class SearchSection(Section):
     def _remember_grid(cls, sampler: Sampler, info: ValidationInfo[Reading]) -> Sampler:
         info.context.grid = sampler is Sampler.GRID
         return sampler
+
+    @field_validator("scouts")
+    @classmethod
+    def _of_use(cls, scouts: int | None, info: ValidationInfo[Reading]) -> int | None:
+        if scouts is None:
+            return None
+        if info.context.grid:
+            raise refused("the grid sampler tries every recipe", "remove it")
+        arms = info.data.get("arms")
+        if arms is not None and not any(arm.backend == "local" for arm in arms):
+            raise refused("no arm fine-tunes a model of this machine", "remove it")
+        return scouts
 
 
 class BudgetSection(Section):

@@ -8,14 +8,53 @@ quarter of a range out one time in three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
+from embedsweep.core.recipe import TunedRecipe
 from embedsweep.core.space import ARM, Arm, Scalar, SearchSpace
 
 
-def initial_design(space: SearchSpace, points: int) -> list[dict[str, Scalar]]:
-    """Values by the names a `Suggest` would be asked for; what has none is the sampler's to draw.
+@dataclass(frozen=True)
+class Point:
+    """A place in a search space, or where knobs have no value, a part of it.
+
+    Attributes:
+        arm: The arm's name.
+        values: By the names a `Suggest` would be asked for.
+    """
+
+    arm: str
+    values: Mapping[str, Scalar]
+
+    def recipe(self, space: SearchSpace) -> TunedRecipe:
+        """The recipe at a point that has a value for each knob."""
+        _, recipe = space.draw(_Given(self.values))
+        return recipe
+
+
+class _Given:
+    """Answers with given values; fulfils `core.ports.Suggest`."""
+
+    def __init__(self, values: Mapping[str, Scalar]) -> None:
+        self._values = values
+
+    def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
+        del options
+        return self._values[name]
+
+    def uniform(self, name: str, low: float, high: float, *, log: bool) -> float:
+        del low, high, log
+        return float(self._values[name])
+
+    def integer(self, name: str, low: int, high: int, *, log: bool) -> int:
+        del low, high, log
+        return int(self._values[name])
+
+
+def initial_design(space: SearchSpace, points: int) -> list[Point]:
+    """Points in the order in which they are to be tried.
 
     The arms take turns and each comes at least once. A single point of an arm fixes none of its
     knobs: one point has nothing to be spread from.
@@ -29,14 +68,14 @@ def initial_design(space: SearchSpace, points: int) -> list[dict[str, Scalar]]:
     hypercubes = [list(_hypercube(arm, turns, random)) for arm in space.arms]
     several = len(space.arms) > 1
     return [
-        {**({ARM: arm.name} if several else {}), **hypercube[turn]}
+        Point(arm.name, {**({ARM: arm.name} if several else {}), **hypercube[turn]})
         for turn in range(turns)
         for arm, hypercube in zip(space.arms, hypercubes, strict=True)
     ]
 
 
 def _hypercube(arm: Arm, points: int, random: Random) -> Iterator[dict[str, Scalar]]:
-    """So many points of an arm.
+    """The values of so many points of an arm.
 
     A knob that means nothing beside the others has a value too, which nobody asks for.
     """

@@ -126,6 +126,7 @@ class Experiment:
         prices: By the provider's name of a model; a model without a price costs nothing.
         key_variables: By provider, the environment variable that holds its key, where the
             experiment names one.
+        scouts: Recipes of each local arm that are tried as scouts first; None for none.
         finalists: Which trials are trained again on further seeds; None for none.
         model: Name in the registry.
         policy: What evidence promotion takes.
@@ -145,4 +146,5 @@ class Experiment:
     policy: PromotionPolicy = field(default_factory=PromotionPolicy)
     prices: Mapping[str, Price] = field(default_factory=dict)
     key_variables: Mapping[str, str] = field(default_factory=dict)
+    scouts: int | None = None
     finalists: FinalistPlan | None = None

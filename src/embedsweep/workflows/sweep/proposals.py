@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -14,6 +14,7 @@ from embedsweep.core.design import initial_design
 from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.recipe import Recipe
+from embedsweep.core.scouts import Scout, led_by
 from embedsweep.core.space import Scalar, SearchSpace
 from embedsweep.workflows.services import OpenStudy
 
@@ -66,10 +67,17 @@ class Proposals:
         """
         study = open_study(name, _sampler(experiment, 0), _pruner(experiment))
         study.sampler = _sampler(experiment, len(study.get_trials(deepcopy=False)))
-        if not study.get_trials(deepcopy=False):
-            for assignment in filter(None, _first(experiment)):
-                study.enqueue_trial(assignment)
         return cls(study, experiment.space)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever proposed or begun with."""
+        return not self._study.get_trials(deepcopy=False)
+
+    def begin(self, first: Iterable[Mapping[str, Scalar]]) -> None:
+        """Propose these values first; knobs without one are left to the sampler."""
+        for values in filter(None, first):
+            self._study.enqueue_trial(dict(values))
 
     def settle(self, scores: Mapping[int, float | None]) -> None:
         """Close what a dead coordinator left open.
@@ -112,7 +120,7 @@ class Proposals:
         self._study.tell(proposal.trial, state=TrialState.PRUNED, skip_if_finished=True)
 
     def retry(self, proposal: Proposal) -> None:
-        """Give an interrupted recipe back, to be proposed first next time."""
+        """Give an interrupted recipe back, to be proposed before the sampler decides."""
         self._tell(proposal.trial.number, None)
         self._study.enqueue_trial(proposal.trial.params)
 
@@ -123,16 +131,23 @@ class Proposals:
             self._study.tell(number, score, skip_if_finished=True)
 
 
-def _first(experiment: Experiment) -> Iterable[dict[str, Scalar]]:
-    """What is tried before the sampler decides, as far as it is fixed."""
+def first_values(
+    experiment: Experiment, best: Mapping[str, Iterable[Scout]]
+) -> Iterator[Mapping[str, Scalar]]:
+    """What is tried before the sampler decides, as far as it is fixed.
+
+    Args:
+        experiment: Its sampler decides how much of it is.
+        best: By arm, the scouts whose recipes come first.
+    """
     space = experiment.space
-    match experiment.sampler:
-        case Sampler.GRID:
-            return space.assignments()
-        case Sampler.RANDOM:
-            return initial_design(space, len(space.arms))
-        case Sampler.TPE | Sampler.GP:
-            return initial_design(space, _startup_trials(experiment))
+    if experiment.sampler is Sampler.GRID:
+        yield from space.assignments()
+        return
+    draws = experiment.sampler is Sampler.RANDOM
+    count = len(space.arms) if draws else _startup_trials(experiment)
+    for point in led_by(initial_design(space, count), best):
+        yield point.values
 
 
 def _startup_trials(experiment: Experiment) -> int:

@@ -103,7 +103,8 @@ class TrialRunner:
         self._whole = Evaluator(dataset.valid, objective)
 
     @cached_property
-    def _sampled(self) -> Evaluator:
+    def sampled(self) -> Evaluator:
+        """What the epochs of a training are compared by; the whole split where it is small."""
         sample = for_epochs(self._dataset.valid)
         return self._whole if sample is self._dataset.valid else Evaluator(sample, self._objective)
 
@@ -172,7 +173,7 @@ class TrialRunner:
         choice = kept_among(recipe)
         # A single epoch that no pruner looks at is compared with none.
         is_alone = choice[-1] == 1 and not attempt.watch.wants_all
-        evaluator = self._whole if is_alone else self._sampled
+        evaluator = self._whole if is_alone else self.sampled
         epochs = Epochs(
             recipe,
             attempt.model,

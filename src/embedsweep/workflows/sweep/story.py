@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from embedsweep.core.dataset import Dataset
@@ -18,11 +18,13 @@ from embedsweep.core.recipe import (
     Recipe,
     recipe_fingerprint,
 )
+from embedsweep.core.scouts import Scout
 from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.epochs import Watch
-from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals
+from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals, first_values
 from embedsweep.workflows.sweep.run_trial import TrialRunner
+from embedsweep.workflows.sweep.scouting import Scouting
 
 REPEATS_IN_A_ROW = 50
 """So many proposals of recipes already tried, one after another, end a sweep: nothing is left."""
@@ -161,6 +163,8 @@ class _Coordinator:
         proposals = Proposals.open(
             self._experiment, f"{self._sweep.name}/{self._sweep.run_id}", self._services.open_study
         )
+        if proposals.untouched:
+            proposals.begin(first_values(self._experiment, self._best_scouts()))
         proposals.settle({trial.number: self._score(trial) for trial in self._drawn()})
         self._show(wanted)
         repeats = 0
@@ -173,6 +177,15 @@ class _Coordinator:
             repeats = 0 if self._try(proposals) else repeats + 1
             self._show(wanted)
         return True
+
+    def _best_scouts(self) -> Mapping[str, Sequence[Scout]]:
+        experiment = self._experiment
+        if experiment.scouts is None:
+            return {}
+        scouting = Scouting(
+            self._services, self._dataset, self._runner.sampled, experiment.objective
+        )
+        return scouting.best(self._sweep, experiment.space, experiment.scouts)
 
     def _repeat_finalists(self, began: float) -> None:
         """Train the best trials' recipes on further seeds, each recipe once before any twice."""
