@@ -13,7 +13,7 @@ import pytest
 from embedsweep.core.experiment import Experiment, Sampler
 from embedsweep.core.ports import EpochEnd, TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, LocalRecipe, Recipe
-from embedsweep.core.scouts import TAKEN, head_rate, scout_of
+from embedsweep.core.scouts import head_rate, scout_of
 from embedsweep.core.trial import Role, TrialFailure
 from embedsweep.stores.memory import MemoryLedger
 from embedsweep.workflows.services import Services
@@ -70,8 +70,21 @@ def scouting(**changes: object) -> Experiment:
     return experiment(trials=12, **{"scouts": SCOUTS, **changes})
 
 
-def first_recipes(local: TableBackend, count: int = TAKEN) -> list[Recipe]:
-    return local.trained[:count]
+STARTUP = 4
+"""Trials before the sampler decides, of twelve."""
+
+
+def first_rates(local: TableBackend) -> list[float]:
+    """Of the first trials, as their scouts have them."""
+    return [scout_of(recipe).learning_rate for recipe in local.trained[:STARTUP]]
+
+
+def best_rates(services: Services) -> list[float]:
+    """Of the scouts, the best first."""
+    scored = [scout for scout in kept(services) if scout["score"] is not None]
+    return [
+        scout["scout"]["learning_rate"] for scout in sorted(scored, key=lambda row: -row["score"])
+    ]
 
 
 def kept(services: Services) -> list[dict[str, Any]]:
@@ -82,43 +95,33 @@ def kept(services: Services) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_best_scouts_recipes_are_the_first_trials(
+def test_the_best_scouts_recipes_are_among_the_first_trials(
     services: Services, local: TableBackend, heads: TableHeads
 ) -> None:
     run_sweep(scouting(), DATASET, services)
-    assert len(heads.scouted) == SCOUTS
-    scouts = kept(services)
-    assert len(scouts) == SCOUTS
-    best = sorted(scouts, key=lambda scout: -scout["score"])[:TAKEN]
-    rates = [recipe.learning_rate for recipe in map(scout_of, first_recipes(local))]
-    assert rates == [scout["scout"]["learning_rate"] for scout in best]
+    assert len(heads.scouted) == len(kept(services)) == SCOUTS
+    assert first_rates(local)[::2] == best_rates(services)[:2]
     nearest = sorted(heads.scouted, key=lambda recipe: abs(1 - recipe.learning_rate / BEST))
-    assert rates[0] in [recipe.learning_rate for recipe in nearest[:2]]
+    assert first_rates(local)[0] in [recipe.learning_rate for recipe in nearest[:2]]
     assert len(local.trained) == 12
 
 
-def test_control_without_scouts_they_are_others(
+def test_between_them_trials_stay_spread(
     services: Services, local: TableBackend, heads: TableHeads
 ) -> None:
     run_sweep(scouting(), DATASET, services)
-    led, local.trained = first_recipes(local), []
+    led, local.trained = first_rates(local), []
     run_sweep(scouting(scouts=None, name="unled"), DATASET, services)
     assert len(heads.scouted) == SCOUTS
-    assert first_recipes(local) != led
-
-
-def test_behind_the_scouts_trials_stay_spread(services: Services, local: TableBackend) -> None:
-    run_sweep(scouting(), DATASET, services)
-    led = local.trained[:4]
-    local.trained = []
-    run_sweep(scouting(scouts=None, name="unled"), DATASET, services)
-    assert led[TAKEN] == local.trained[TAKEN]
+    assert led[1::2] == first_rates(local)[1::2]
+    # The control: without scouts the others are not theirs.
+    assert led[::2] != first_rates(local)[::2]
 
 
 def test_random_trials_are_led_by_one_scout(services: Services, local: TableBackend) -> None:
     run_sweep(scouting(sampler=Sampler.RANDOM), DATASET, services)
-    best = max(kept(services), key=lambda scout: scout["score"])
-    assert scout_of(first_recipes(local)[0]).learning_rate == best["scout"]["learning_rate"]
+    assert first_rates(local)[0] == best_rates(services)[0]
+    assert first_rates(local)[2] not in best_rates(services)
 
 
 def test_failed_scouts_lead_nowhere(
@@ -130,10 +133,8 @@ def test_failed_scouts_lead_nowhere(
 
     heads.before_scout = fail_near_the_best
     run_sweep(scouting(), DATASET, services)
-    failed = [scout for scout in kept(services) if scout["score"] is None]
-    assert 0 < len(failed) < SCOUTS
-    rates = [scout_of(recipe).learning_rate for recipe in first_recipes(local)]
-    assert not any(BEST / 10 < rate < BEST * 10 for rate in rates)
+    assert 0 < len(best_rates(services)) < len(kept(services)) == SCOUTS
+    assert first_rates(local)[::2] == best_rates(services)[:2]
 
 
 def test_where_all_fail_the_sweep_begins_as_without_them(
@@ -144,9 +145,9 @@ def test_where_all_fail_the_sweep_begins_as_without_them(
 
     heads.before_scout = fail
     run_sweep(scouting(), DATASET, services)
-    led, local.trained = first_recipes(local), []
+    led, local.trained = first_rates(local), []
     run_sweep(scouting(scouts=None, name="unled"), DATASET, services)
-    assert first_recipes(local) == led
+    assert first_rates(local) == led
 
 
 def test_a_sweep_taken_up_again_does_not_scout_again(
@@ -162,10 +163,8 @@ def test_a_sweep_taken_up_again_does_not_scout_again(
     local.before_training = lambda recipe: None
     run_sweep(scouting(), DATASET, services)
     assert len(heads.scouted) == SCOUTS
-    best = sorted(kept(services), key=lambda scout: -scout["score"])[:TAKEN]
     # The interrupted one comes after those that were waiting behind it.
-    rates = [scout_of(recipe).learning_rate for recipe in local.trained[: TAKEN + 1]]
-    assert {scout["scout"]["learning_rate"] for scout in best} < set(rates)
+    assert set(best_rates(services)[:2]) < set(first_rates(local))
 
 
 def test_interrupted_scouting_is_done_again_whole(

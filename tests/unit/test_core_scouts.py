@@ -78,14 +78,14 @@ def test_of_equals_the_first_is_taken() -> None:
     assert best_scouts(found)["local"] == found
 
 
-def test_scouts_lead_their_own_arm_and_the_rest_stays_spread() -> None:
-    design = [Point(arm, {"place": place}) for place in range(4) for arm in ("local", "adapter")]
+def test_scouts_and_spread_points_of_an_arm_take_turns() -> None:
+    design = [Point(arm, {"place": place}) for place in range(5) for arm in ("local", "adapter")]
     best = [scout(0.9), scout(0.8)]
     led = led_by(design, {"local": best})
     assert [point for point in led if point.arm == "adapter"] == design[1::2]
-    assert led[0] == best[0].point
-    assert led[2] == best[1].point
-    assert led[4::2] == design[4::2]
+    spread = design[0::2]
+    own = [point for point in led if point.arm == "local"]
+    assert own == [best[0].point, spread[1], best[1].point, spread[3], spread[4]]
     assert led_by(design, {}) == design
 
 

@@ -39,7 +39,7 @@ class SearchSection(Section):
     """Ways to make models."""
     scouts: Annotated[int, Field(ge=2, le=1000), WHOLE] | None = None
     """So many recipes of each local arm are first tried as heads on its frozen model, in seconds,
-    and the best of them are its first trials."""
+    and the best of them lead its first trials."""
     finalists: FinalistsSection | None = None
     """The best trials are trained again on further seeds and ranked by their mean."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import log
@@ -17,8 +18,7 @@ much to a linear head. Between and beyond them one rate is a power of the other.
 _POWER = log(HEAD_RATES[1] / HEAD_RATES[0]) / log(LOCAL_RATES[1] / LOCAL_RATES[0])
 
 TAKEN = 3
-"""Of an arm's first trials so many at most are the best scouts' recipes. The others stay spread
-over the whole range, in case the scouts lead astray."""
+"""So many scouts of an arm are taken, at most."""
 
 
 def head_rate(rate: float) -> float:
@@ -81,10 +81,16 @@ def best_scouts(scouts: Iterable[Scout]) -> dict[str, list[Scout]]:
 
 
 def led_by(design: Iterable[Point], best: Mapping[str, Iterable[Scout]]) -> list[Point]:
-    """The design with the best scouts' points in place of the first ones of their arms."""
+    """The design with a scout's point in place of every second one of its arm, from the first on.
+
+    The others stay spread over the whole range, in case the scouts lead astray.
+    """
     waiting = {arm: iter(own) for arm, own in best.items()}
+    seen: Counter[str] = Counter()
     led = []
     for point in design:
-        scout = next(waiting.get(point.arm, iter(())), None)
+        is_led = seen[point.arm] % 2 == 0
+        scout = next(waiting.get(point.arm, iter(())), None) if is_led else None
         led.append(scout.point if scout else point)
+        seen[point.arm] += 1
     return led
