@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from embedsweep.core.experiment import Experiment, Sampler
 from embedsweep.core.ports import EpochEnd, TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, LocalRecipe, Recipe
 from embedsweep.core.scouts import head_rate, scout_of
+from embedsweep.core.space import Arm, Choice, SearchSpace, Uniform
 from embedsweep.core.trial import Role, TrialFailure
 from embedsweep.stores.memory import MemoryLedger
 from embedsweep.workflows.services import Services
@@ -46,7 +48,8 @@ class TableHeads(TableBackend):
         apart = max(recipe.learning_rate / BEST, BEST / recipe.learning_rate)
         for epoch in range(1, recipe.epochs + 1):
             embedder = TableEmbedder(noise=0.5 + apart / 20)
-            listener.on_epoch(EpochEnd(epoch, {}, embedder, lambda folder: None))
+            save = partial(self._save, embedder.noise)
+            listener.on_epoch(EpochEnd(epoch, {}, embedder, save))
         self.scouted.append(recipe)
 
 
@@ -70,6 +73,7 @@ def scouting(**changes: object) -> Experiment:
     return experiment(trials=12, **{"scouts": SCOUTS, **changes})
 
 
+RATES = Choice((1e-5, 1e-4))
 STARTUP = 4
 """Trials before the sampler decides, of twelve."""
 
@@ -182,6 +186,42 @@ def test_interrupted_scouting_is_done_again_whole(
     run_sweep(scouting(), DATASET, services)
     assert len(kept(services)) == SCOUTS
     assert len(local.trained) == 12
+
+
+HEADS = Arm(
+    "heads",
+    "adapter",
+    {
+        "base_model": Choice(("table",)),
+        "head": Choice(("linear",)),
+        "loss": Choice(("cosent",)),
+        "epochs": Choice((1,)),
+        "learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "batch_size": Choice((8,)),
+    },
+)
+
+
+def test_they_scout_for_local_arms_beside_others(
+    services: Services, local: TableBackend, heads: TableHeads
+) -> None:
+    arms = (*experiment().space.arms, HEADS)
+    run_sweep(scouting(space=SearchSpace(arms, seed=7)), DATASET, services)
+    assert {scout["arm"] for scout in kept(services)} == {"local"}
+    assert len(kept(services)) == SCOUTS
+    assert first_rates(local)[0] == best_rates(services)[0]
+    # The other arm has its turns, as without scouts.
+    assert len(heads.scouted) > SCOUTS
+
+
+def test_no_recipe_of_a_small_space_is_scouted_twice(
+    services: Services, local: TableBackend, heads: TableHeads
+) -> None:
+    (arm,) = experiment().space.arms
+    few = replace(arm, knobs={**arm.knobs, "epochs": Choice((1,)), "learning_rate": RATES})
+    run_sweep(scouting(space=SearchSpace((few,), seed=7)), DATASET, services)
+    assert len(heads.scouted) == 4
+    assert len(set(heads.scouted)) == 4
 
 
 def test_scouts_are_no_trials(services: Services) -> None:

@@ -80,6 +80,14 @@ def test_arms_take_turns_and_are_each_spread() -> None:
         assert sorted(part(rate, 3) for rate in own) == [0, 1, 2]
 
 
+def test_some_arms_alone_are_still_told_from_the_others() -> None:
+    both = SearchSpace((Arm("a", "local", KNOBS), Arm("b", "adapter", KNOBS)), seed=7)
+    design = initial_design(both, 4, "local")
+    assert [point.arm for point in design] == ["a"] * 4
+    assert {point.values[ARM] for point in design} == {"a"}
+    assert all(point.recipe(both).kind == "local" for point in design)
+
+
 def test_every_arm_comes_also_where_there_are_fewer_points() -> None:
     design = initial_design(space("a", "b", "c"), 2)
     assert design == [Point(name, {ARM: name}) for name in ("a", "b", "c")]

@@ -53,7 +53,7 @@ class _Given:
         return int(self._values[name])
 
 
-def initial_design(space: SearchSpace, points: int) -> list[Point]:
+def initial_design(space: SearchSpace, points: int, backend: str | None = None) -> list[Point]:
     """Points in the order in which they are to be tried.
 
     The arms take turns and each comes at least once. A single point of an arm fixes none of its
@@ -62,15 +62,17 @@ def initial_design(space: SearchSpace, points: int) -> list[Point]:
     Args:
         space: Its seed decides the points.
         points: In all, about.
+        backend: The arms of this one alone, of which there is at least one; None for all arms.
     """
     random = Random(f"{space.seed}/initial design")  # noqa: S311 - a draw, no secret
-    turns = max(1, -(-points // len(space.arms)))
-    hypercubes = [list(_hypercube(arm, turns, random)) for arm in space.arms]
+    arms = [arm for arm in space.arms if backend in (None, arm.backend)]
+    turns = max(1, -(-points // len(arms)))
+    hypercubes = [list(_hypercube(arm, turns, random)) for arm in arms]
     several = len(space.arms) > 1
     return [
         Point(arm.name, {**({ARM: arm.name} if several else {}), **hypercube[turn]})
         for turn in range(turns)
-        for arm, hypercube in zip(space.arms, hypercubes, strict=True)
+        for arm, hypercube in zip(arms, hypercubes, strict=True)
     ]
 
 

@@ -45,7 +45,7 @@ class Scouting:
         Args:
             sweep: The sweep.
             space: Its search space.
-            count: Scouts of each local arm.
+            count: Scouts of each local arm; fewer where it has fewer recipes.
         """
         began = time.perf_counter()
         scouts = list(self._scouts(space, count))
@@ -60,11 +60,14 @@ class Scouting:
         return best
 
     def _scouts(self, space: SearchSpace, count: int) -> Iterator[Scout]:
-        own = [arm for arm in space.arms if arm.backend == LocalRecipe.kind]
-        points = initial_design(SearchSpace(tuple(own), space.seed), count * len(own))
-        for number, point in enumerate(points):
+        arms = sum(arm.backend == LocalRecipe.kind for arm in space.arms)
+        # A small space has fewer recipes than points.
+        points = {
+            point.recipe(space): point
+            for point in initial_design(space, count * arms, LocalRecipe.kind)
+        }
+        for number, (recipe, point) in enumerate(points.items()):
             self._services.progress.trial(LABEL, number, len(points))
-            recipe = point.recipe(space)
             if not isinstance(recipe, LocalRecipe):
                 raise TypeError(f"expected a local recipe, got {recipe.kind}")
             yield Scout(point, recipe, self._score(recipe))
