@@ -38,8 +38,8 @@ class SearchSection(Section):
     arms: Annotated[list[AnyArm], Field(min_length=1)]
     """Ways to make models."""
     scouts: Annotated[int, Field(ge=2, le=1000), WHOLE] | None = None
-    """So many recipes of each local arm are first tried as heads on its frozen model, in seconds,
-    and the best of them lead its first trials."""
+    """So many recipes of each local arm are first tried as heads on its frozen model, which takes
+    little time, and the best of them lead its first trials."""
     finalists: FinalistsSection | None = None
     """The best trials are trained again on further seeds and ranked by their mean."""
 
