@@ -133,9 +133,12 @@ class Results:
         self._facts = facts
 
     def record(self, name: str, unit: str, rounds: Sequence[float], **detail: object) -> Figure:
-        """Keep a figure at once, so that a benchmark broken off later loses none."""
+        """Keep a figure at once, so that a benchmark broken off later loses none.
+
+        One recorded again, of more rounds, takes the place of the first.
+        """
         figure = Figure(name, unit, tuple(map(float, rounds)), detail)
-        self.figures.append(figure)
+        self.figures = [each for each in self.figures if each.name != name] + [figure]
         known = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
         document = merged(known, self._run, self._facts, [figure])
         draft = self.path.with_suffix(".part")

@@ -4,18 +4,21 @@ The same space, number of trials, pruner, data and machine. Each side reads prep
 MLflow's database made; all else is inside its clock: drawing, opening the model, training,
 measuring each epoch and keeping the model. Our baselines and scouts take their time and count for
 nothing.
-The plain way runs once, ours once for each round, with another seed of its sampler.
-Afterwards the models of both sides are measured on the whole validation split by one evaluation, in
-float32: whatever a sweep measured by, its scores here are the same measure.
+The models of both sides are measured on the whole validation split by one evaluation, in float32
+and outside the clocks: whatever a sweep measured by, its scores here are the same measure.
+The plain way runs once, to its end. Then ours runs once for each round, with another seed of its
+sampler, until one of its models is as good as the plain way's best.
 """
 
 from __future__ import annotations
 
+import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from embedsweep import wiring
 from embedsweep.backends.local.backend import LocalBackend
@@ -24,8 +27,9 @@ from embedsweep.core.dataset import Dataset
 from embedsweep.core.report import Measure
 from embedsweep.evaluation import evaluate
 from tests.benchmarks.clocks import BENCHMARK
+from tests.benchmarks.machine import matmul_rates
 from tests.benchmarks.opponent import PlainSpace, PlainSweep
-from tests.benchmarks.own_sweep import SweptTrials, own_stores, seconds_to, swept
+from tests.benchmarks.own_sweep import RacedTrial, own_stores, raced, seconds_to
 from tests.benchmarks.results import Results
 from tests.benchmarks.sizes import SIZES
 from tests.benchmarks.workloads import WORKLOADS, Workload, experiment_file, pairs_of
@@ -64,12 +68,6 @@ def test_sweep_race(
     experiment, dataset = wiring.load(experiment_file(workload, tmp_path, search(base_model, SEED)))
     measure = partial(_measured, dataset, experiment.objective)
 
-    def ours(seed: int) -> SweptTrials:
-        folder = _new(tmp_path / f"ours-{seed}")
-        own, _ = wiring.load(experiment_file(workload, folder, search(base_model, seed)))
-        return swept(own_stores(folder), own, dataset, SIZES.sweep_trials, measure)
-
-    first = ours(SEED)
     plain = PlainSweep(
         base_folder(base_model),
         pairs_of(dataset.train, SEED),
@@ -77,46 +75,46 @@ def test_sweep_race(
         _new(tmp_path / "plain"),
         SPACE,
     )
+    rates = [_matmul_rate()]
     plain_seconds = plain.run(SIZES.sweep_trials, SEED)
-    sweeps = [first, *(ours(SEED + number) for number in range(1, SIZES.rounds))]
     ends = [
         (trial.ended, measure(trial.model)) for trial in plain.trials if trial.model is not None
     ]
+    best_ended, target = max(ends, key=lambda row: (row[1], -row[0]))
     detail = {
         "trials": SIZES.sweep_trials,
         "objective": str(experiment.objective),
         "base_model": Path(base_model).name,
         "pairs": len(dataset.train),
+        "target": target,
     }
-    told = _record(results, f"sweep/{workload.name}", plain_seconds, ends, sweeps, detail)
-    assert sum(mine is not None for mine in told) > len(told) / 2, results.path
+    where = f"sweep/{workload.name}"
+    results.record(f"{where}/theirs", "s", [plain_seconds], ends=ends, **detail)
+    results.record(f"{where}/theirs_to_its_best", "s", [best_ended], **detail)
+
+    def ours(seed: int) -> list[RacedTrial]:
+        folder = _new(tmp_path / f"ours-{seed}")
+        own, _ = wiring.load(experiment_file(workload, folder, search(base_model, seed)))
+        rates.append(_matmul_rate())
+        return raced(own_stores(folder), own, dataset, SIZES.sweep_trials, measure, target)
+
+    sweeps: list[list[RacedTrial]] = []
+    for number in range(SIZES.rounds):
+        sweeps.append(ours(SEED + number))
+        seconds = [sweep[-1].ended for sweep in sweeps]
+        kept = [[(trial.ended, trial.measured) for trial in sweep] for sweep in sweeps]
+        results.record(f"{where}/ours", "s", seconds, ends=kept, **detail)
+        reached = [seconds_to(sweep, target) for sweep in sweeps]
+        # A sweep that never came there is no number of times as fast.
+        for name, theirs in {"ratio": plain_seconds, "ratio_to_its_best": best_ended}.items():
+            times = [theirs / mine if mine else 0.0 for mine in reached]
+            results.record(f"{where}/{name}", "times", times, seconds=reached, **detail)
+    results.record(f"{where}/machine", "GFLOP/s", rates, before="theirs, then each of ours")
+    assert sum(mine is not None for mine in reached) > len(reached) / 2, results.path
 
 
-def _record(
-    results: Results,
-    where: str,
-    plain_seconds: float,
-    plain_ends: list[tuple[float, float]],
-    sweeps: list[SweptTrials],
-    detail: dict[str, Any],
-) -> list[float | None]:
-    """Record the race; returns when each of ours reached the plain way's best, if it did."""
-    best_ended, target = max(plain_ends, key=lambda row: (row[1], -row[0]))
-    ends = [
-        [(trial.ended, trial.measured) for trial in sweep.trials if trial.measured is not None]
-        for sweep in sweeps
-    ]
-    best = [max(score for _, score in each) for each in ends]
-    results.record(f"{where}/theirs", "s", [plain_seconds], ends=plain_ends, **detail)
-    results.record(f"{where}/theirs_to_its_best", "s", [best_ended], best=target, **detail)
-    seconds = [sweep.seconds for sweep in sweeps]
-    results.record(f"{where}/ours", "s", seconds, ends=ends, best=best, **detail)
-    reached = [seconds_to(sweep.trials, target) for sweep in sweeps]
-    # A sweep that never came there is no number of times as fast.
-    for name, theirs in {"ratio": plain_seconds, "ratio_to_its_best": best_ended}.items():
-        times = [theirs / mine if mine else 0.0 for mine in reached]
-        results.record(f"{where}/{name}", "times", times, seconds=reached, **detail)
-    return reached
+def _matmul_rate() -> float:
+    return statistics.median(matmul_rates(torch.bfloat16, SIZES.matrix))
 
 
 def _measured(dataset: Dataset, objective: Measure, model: Path) -> float:

@@ -91,6 +91,15 @@ def test_runs_of_single_files_meet_in_one_document(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
 
 
+def test_a_figure_of_more_rounds_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    results = Results(path, "monday", {})
+    results.record("a", "s", [1])
+    results.record("a", "s", [1, 2])
+    assert [figure.rounds for figure in results.figures] == [(1, 2)]
+    assert json.loads(path.read_text("utf-8"))["figures"]["a"]["rounds"] == [1, 2]
+
+
 def test_every_figure_has_a_line_in_the_table() -> None:
     head, first, second = table([figure("long/name", 1, 2, 3), figure("b", 4)]).splitlines()
     assert head.split() == ["figure", "median", "min..max", "rounds", "unit"]
