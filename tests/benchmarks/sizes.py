@@ -58,7 +58,7 @@ REAL = Sizes(
     pairs=(1_000, 10_000, 100_000),
     tokens=(16, 64, 256),
     documents=(2_000, 20_000, 200_000),
-    growth_rounds=2,
+    growth_rounds=3,
     matrix=2048,
     worse=0.005,
 )
