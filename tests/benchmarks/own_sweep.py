@@ -143,7 +143,7 @@ def raced(
             last = max(_drawn(services, sweep), key=lambda trial: trial.number)
             measured = _measured(services, last, measure)
             ended.append(RacedTrial(stopped - began - measuring, measured))
-            if measured is not None and measured >= target:
+            if seconds_to(ended, target) is not None:
                 break
             measuring += time.perf_counter() - stopped
     return ended

@@ -18,6 +18,7 @@ from embedsweep.stores.addresses import (
     sqlite_file,
 )
 from embedsweep.stores.store_errors import store_errors, summary
+from tests.refusals import refusal
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,12 @@ def test_what_holds_no_secret_is_shown_as_it_is(text):
 
 @pytest.mark.parametrize("name", ["a", "support-search", "v1.2_x", "X" * 100, ".a", "-a"])
 def test_good_names(name):
-    check_name(name, "model")
+    assert refusal(check_name, name, "model") is None
 
 
 @pytest.mark.parametrize("alias", ["champion", "a_b-c", "v3x", "latest2", "V"])
 def test_good_aliases(alias):
-    check_alias(alias)
+    assert refusal(check_alias, alias) is None
 
 
 def test_a_bad_name_is_quoted_and_cut():

@@ -250,10 +250,10 @@ def _listings(rows: Mapping[str, Sequence[LoadedModel]]) -> dict[str, Listing]:
 
 
 def _attempt(work: Callable[[], Result]) -> Result | Exception:
-    """The result, or whatever went wrong: a new champion may fail in any way, the old serves on."""
+    """The result, or whatever went wrong."""
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - a new champion may fail in any way; the old serves on
         return error
 
 
