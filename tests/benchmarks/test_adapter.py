@@ -17,9 +17,9 @@ from embedsweep.backends.adapter.backend import AdapterBackend
 from embedsweep.backends.embedding_cache import CachedEmbedder, EmbeddingCache, model_identity
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.recipe import AdapterRecipe, Base
+from embedsweep.core.roles import TextRole
 from embedsweep.workflows.services import Services
 from tests.benchmarks.clocks import BENCHMARK
 from tests.benchmarks.own_sweep import own_stores, swept

@@ -17,9 +17,10 @@ import numpy as np
 
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import base_folder
-from embedsweep.core.dataset import Benchmark, RetrievalTask, TextRole
+from embedsweep.core.dataset import Benchmark, RetrievalTask
 from embedsweep.core.ports import Embedder, EpochEnd, FloatArray, TrainingListener
 from embedsweep.core.report import Measure
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation import Evaluator
 from embedsweep.evaluation.sample import for_epochs
 from tests.benchmarks.clocks import BENCHMARK

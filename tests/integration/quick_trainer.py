@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from embedsweep.core.dataset import TextRole, TrainingSet
+from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import EpochEnd, FloatArray, TrainingListener
 from embedsweep.core.recipe import LocalRecipe
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 
 DIMENSION = 16

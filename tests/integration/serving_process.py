@@ -22,9 +22,6 @@ from tests.integration.serving_twins import NAME, MemoryRegistry, TellingEmbedde
 class HeldEmbedder(TellingEmbedder):
     go = threading.Event()
 
-    def effective_role(self, role):
-        return role
-
     def embed(self, texts, role=None):
         if "held" in texts:
             sys.stdout.write("embedding\n")
@@ -53,8 +50,8 @@ def main(drain_seconds: float) -> None:
                     HeldEmbedder.go.set()
 
         threading.Thread(target=obey, daemon=True).start()
-        limits = Limits(concurrent=6, drain_seconds=drain_seconds)
-        serve(shelf, Address(port=0), limits=limits, poll_seconds=0.01)
+        limits = Limits(concurrent=6, drain_seconds=drain_seconds, poll_seconds=0.01)
+        serve(shelf, Address(port=0), limits=limits)
     sys.stdout.write("ended\n")
 
 

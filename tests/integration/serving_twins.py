@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError, Refusal, StoreError
 from embedsweep.core.ports import FloatArray, Version
 from embedsweep.core.promotion import Decision
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import Trial
 from embedsweep.serving.address import Address, listener_at
 from embedsweep.serving.app import create_app

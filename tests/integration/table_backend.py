@@ -17,11 +17,11 @@ from embedsweep.core.dataset import (
     RelevanceTask,
     RetrievalTask,
     Split,
-    TextRole,
     TrainingSet,
 )
 from embedsweep.core.ports import EpochEnd, FloatArray, TrainingListener
 from embedsweep.core.recipe import Base, LocalRecipe, Recipe
+from embedsweep.core.roles import TextRole
 
 DIMENSION = 16
 

@@ -27,13 +27,13 @@ from embedsweep.core.dataset import (
     RetrievalTask,
     ScoredPair,
     Split,
-    TextRole,
     TrainingSet,
 )
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import Embedder, EpochEnd, StopTraining, TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, Base, DataForm, Head, LocalRecipe, Loss
 from embedsweep.core.report import Measure
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from embedsweep.evaluation import evaluate
 from embedsweep.serving.served import CountsTokens

@@ -15,12 +15,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from embedsweep.core.dataset import Benchmark, RetrievalTask, Split, TextRole
+from embedsweep.core.dataset import Benchmark, RetrievalTask, Split
 from embedsweep.core.errors import Refusal
 from embedsweep.core.experiment import DataSpec, Experiment, Sampler
 from embedsweep.core.ports import EpochEnd
 from embedsweep.core.promotion import Verdict
 from embedsweep.core.report import Measure
+from embedsweep.core.roles import TextRole
 from embedsweep.core.space import Arm, Choice, SearchSpace
 from embedsweep.core.trial import Completed, Failed, Role
 from embedsweep.evaluation import evaluate

@@ -26,9 +26,9 @@ from embedsweep.core.dataset import (
     RetrievalTask,
     SimilarityTask,
     Split,
-    TextRole,
 )
 from embedsweep.core.report import Measure
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation import evaluate, evaluate_lexical
 from embedsweep.evaluation.lexical import Bm25Index
 from tests.conftest import public_data

@@ -15,9 +15,9 @@ from embedsweep.backends.hosted.identity import base_digest
 from embedsweep.backends.hosted.provider import Provider, open_client
 from embedsweep.backends.model_file import MODEL_FILE, kind_of, write_model_file
 from embedsweep.core.bill import Bill, Price
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError, Refusal, StoreError
 from embedsweep.core.recipe import Base
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from tests.integration.hosted_parts import PROVIDER, Desk, fast_clock
 from tests.integration.misbehaving_provider import KEY, WIDTH, vector

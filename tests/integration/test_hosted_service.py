@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from embedsweep.backends.hosted.clock import Clock
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.jobs import JobState
 from embedsweep.core.ports import StopTraining
 from embedsweep.core.recipe import Base, FileForm, Loss
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from tests.integration.fine_tuning_twins import BASE, running
 from tests.integration.hosted_parts import RECIPE, Desk

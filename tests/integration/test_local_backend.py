@@ -15,10 +15,11 @@ from embedsweep.backends.local.devices import fast_precision
 from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder, open_model
 from embedsweep.backends.local.training import Training
 from embedsweep.backends.rows import Rows
-from embedsweep.core.dataset import LabelledText, Pair, TextRole, TrainingSet
+from embedsweep.core.dataset import LabelledText, Pair, TrainingSet
 from embedsweep.core.errors import DataError, StoreError, UsageError
 from embedsweep.core.ports import EpochEnd, StopTraining, TrainingListener
 from embedsweep.core.recipe import Base, LocalRecipe, Loss
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 
 TOPICS = {

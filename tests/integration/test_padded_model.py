@@ -17,8 +17,8 @@ from embedsweep.backends.local import loss_scale
 from embedsweep.backends.local.encoder import TrainingEncoder, open_model
 from embedsweep.backends.local.padded_embedding import embed_padded
 from embedsweep.backends.local.padded_model import PaddedModel, autocast
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import FloatArray
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from tests.integration.plain_models import UNEVEN_TEXTS, model_of, modules_of, mpnet
 from tests.integration.tiny_models import WIDTH, make_tiny_base

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedsweep.core.dataset import Benchmark, Dataset, TextRole
+from embedsweep.core.dataset import Benchmark, Dataset
 from embedsweep.core.errors import Refusal, UsageError
 from embedsweep.core.looks import Look
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.promotion import PromotionPolicy, Verdict
+from embedsweep.core.roles import TextRole
 from embedsweep.stores.memory import MemoryRegistry
 from embedsweep.workflows.promote import history, promote, rollback
 from embedsweep.workflows.services import Services

@@ -141,9 +141,6 @@ class HeldEmbedder(TellingEmbedder):
         self.entered = threading.Semaphore(0)
         self.texts: list[str] = []
 
-    def effective_role(self, role):
-        return role
-
     def embed(self, texts, role=None):
         self.texts += texts
         if "held" in texts:

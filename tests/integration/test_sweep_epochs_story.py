@@ -12,11 +12,12 @@ import optuna
 import pytest
 
 from embedsweep.core.canaries import CANARIES_FILE
-from embedsweep.core.dataset import Split, TextRole
+from embedsweep.core.dataset import Split
 from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
 from embedsweep.core.finalists import FinalistPlan, finalists
 from embedsweep.core.ports import Embedder, OpenSweep
 from embedsweep.core.recipe import LocalRecipe
+from embedsweep.core.roles import TextRole
 from embedsweep.core.space import Arm, Choice, SearchSpace
 from embedsweep.core.trial import Role, Trial
 from embedsweep.evaluation import evaluate, selection_optimism

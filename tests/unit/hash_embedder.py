@@ -12,8 +12,8 @@ from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import FloatArray
+from embedsweep.core.roles import TextRole
 
 DIMENSION = 8
 

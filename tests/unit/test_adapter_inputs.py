@@ -13,9 +13,10 @@ from embedsweep.backends.adapter.embedder import AdapterEmbedder
 from embedsweep.backends.adapter.heads import ResidualHead
 from embedsweep.backends.adapter.inputs import HeldVectors, Inputs, PlacedBatch, TrainingVectors
 from embedsweep.backends.rows import Rows
-from embedsweep.core.dataset import LabelledText, Pair, TextRole, TrainingSet
+from embedsweep.core.dataset import LabelledText, Pair, TrainingSet
 from embedsweep.core.ports import TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, DataForm, Head, Loss
+from embedsweep.core.roles import TextRole
 from tests.unit.hash_embedder import DIMENSION, HashEmbedder, vector_of
 
 PAIRS = TrainingSet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from embedsweep.core.canaries import (
     check_canaries,
     choose_canaries,
 )
-from embedsweep.core.dataset import Benchmark, RetrievalTask, SimilarityTask, Split, TextRole
+from embedsweep.core.dataset import Benchmark, RetrievalTask, SimilarityTask, Split
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import FloatArray
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 
 QUERIES = {f"q{n}": f"question {n}" for n in range(50)}
@@ -59,25 +61,26 @@ def kept(folder: Path, hosted: bool = False) -> Path:
 
 def test_retrieval_gives_queries_and_documents_from_all_over_it() -> None:
     chosen = choose_canaries(RETRIEVAL)
-    assert [canary.role for canary in chosen] == [TextRole.QUERY] * 4 + [TextRole.DOCUMENT] * 4
+    assert [canary.role for canary in chosen] == [role for role in TextRole for _ in range(4)]
     assert [canary.text for canary in chosen[:4]] == [f"question {n}" for n in (0, 12, 25, 37)]
-    assert len(set(chosen)) == CANARY_TEXTS
+    assert all(canary.text in DOCUMENTS.values() for canary in chosen[4:8])
+    assert len(set(chosen)) == CANARY_TEXTS * len(TextRole)
 
 
-def test_what_is_not_searched_gives_plain_texts() -> None:
+def test_what_is_not_searched_gives_texts_for_every_role_too() -> None:
     pairs = {f"p{n}": (f"one {n}", f"other {n}") for n in range(3)}
     similarity = Benchmark("mine", Split.VALID, similarity=SimilarityTask(pairs, {}))
     alike = Benchmark("mine", Split.VALID, retrieval=replace(TASK, leave_one_out=True))
-    for benchmark, count in ((similarity, 6), (alike, CANARY_TEXTS)):
+    single = Benchmark("mine", Split.VALID, similarity=SimilarityTask({"p": ("a", "a")}, {}))
+    for benchmark, each in ((similarity, 2), (alike, CANARY_TEXTS), (single, 1)):
         chosen = choose_canaries(benchmark)
-        assert {canary.role for canary in chosen} == {TextRole.PLAIN}
-        assert len(chosen) == count
+        assert Counter(canary.role for canary in chosen) == dict.fromkeys(TextRole, each)
 
 
 def test_long_and_empty_texts_are_left_out_where_there_are_others() -> None:
     texts = {"a": "x" * (LONGEST + 1), "b": " ", "c": "short", "d": "short"}
     task = replace(TASK, documents=texts)
-    of_documents = [c.text for c in choose_canaries(replace(RETRIEVAL, retrieval=task))[4:]]
+    of_documents = [c.text for c in choose_canaries(replace(RETRIEVAL, retrieval=task))[4:5]]
     assert of_documents == ["short"]
     task = replace(TASK, documents={"a": texts["a"]})
     assert choose_canaries(replace(RETRIEVAL, retrieval=task))[4].text == texts["a"]
@@ -85,12 +88,12 @@ def test_long_and_empty_texts_are_left_out_where_there_are_others() -> None:
 
 def test_vectors_are_written_exactly_and_embedded_in_their_roles(tmp_path: Path) -> None:
     rows = json.loads((kept(tmp_path) / CANARIES_FILE).read_text())["canaries"]
-    expected = Vectors().embed([row["text"] for row in rows[4:]], TextRole.DOCUMENT)
-    read = np.asarray([row["vector"] for row in rows[4:]], np.float32)
+    expected = Vectors().embed([row["text"] for row in rows[4:8]], TextRole.DOCUMENT)
+    read = np.asarray([row["vector"] for row in rows[4:8]], np.float32)
     np.testing.assert_array_equal(read, expected)
     model = Vectors()
     assert check_canaries(model, tmp_path, "mine") == pytest.approx(1.0, abs=1e-7)
-    assert {role for _, role in model.asked} == {TextRole.QUERY, TextRole.DOCUMENT}
+    assert {role for _, role in model.asked} == set(TextRole)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ class Blank(Vectors):
     ("model", "said"),
     [
         (Vectors(seed=1), "the least cosine"),
-        (Vectors(dimension=7), r"shape \(8, 7\), kept were \(8, 6\)"),
+        (Vectors(dimension=7), r"shape \(12, 7\), kept were \(12, 6\)"),
         (Blank(), "is -1.000000"),
         (Broken(), "provider: it does not answer"),
     ],

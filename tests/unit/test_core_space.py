@@ -24,9 +24,9 @@ from embedsweep.core.recipe import (
     recipe_as_dict,
     recipe_fingerprint,
     recipe_from_dict,
-    recipe_in_words,
     with_epoch,
 )
+from embedsweep.core.recipe_text import recipe_in_words
 from embedsweep.core.space import Arm, Choice, Integers, SearchSpace, Uniform
 
 

@@ -21,10 +21,10 @@ from embedsweep.backends.embedding_cache import (
     ModelFacts,
     model_identity,
 )
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.core.ports import Embedder
 from embedsweep.core.recipe import Base
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from tests.unit.hash_embedder import DIMENSION, HashEmbedder, vector_of
 

@@ -17,10 +17,10 @@ from embedsweep.core.dataset import (
     RetrievalTask,
     SimilarityTask,
     Split,
-    TextRole,
     TripletTask,
 )
 from embedsweep.core.report import PLAIN, Measure, Report
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation import evaluate, measures_of
 
 TOPICS = {

@@ -7,13 +7,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from embedsweep.core.dataset import (
-    Benchmark,
-    ClassificationTask,
-    RetrievalTask,
-    Split,
-    TextRole,
-)
+from embedsweep.core.dataset import Benchmark, ClassificationTask, RetrievalTask, Split
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation import latency, query_latency
 
 

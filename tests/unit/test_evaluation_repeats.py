@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from embedsweep.core.dataset import Benchmark, ClassificationTask, Split, TextRole
+from embedsweep.core.dataset import Benchmark, ClassificationTask, Split
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation import Evaluator, evaluate
 from embedsweep.evaluation.classification import nearest_neighbours
 

@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from embedsweep.backends.rows import Batch, Rows, class_names, texts_by_role
-from embedsweep.core.dataset import LabelledText, Pair, ScoredPair, TextRole, TrainingSet, unfit
+from embedsweep.core.dataset import LabelledText, Pair, ScoredPair, TrainingSet, unfit
 from embedsweep.core.recipe import DataForm, LocalRecipe, Loss
+from embedsweep.core.roles import TextRole
 
 LABELS = TrainingSet(
     texts=tuple(LabelledText(f"text {i} of {i % 5}", f"class {i % 5}") for i in range(43))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import EpochEnd, FloatArray, StopTraining
 from embedsweep.core.recipe import FileForm, HostedRecipe, LocalRecipe, Loss, TunedRecipe
 from embedsweep.core.report import Measure, Report
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 from embedsweep.workflows.sweep.epochs import NOBODY, Epochs, Watch
 

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedsweep.backends.disposable_database import DisposableDatabase
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.recipe import Base
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 
 CHUNK = 256
@@ -62,7 +62,8 @@ def model_identity(base: Base, digest: str) -> str:
         base: The model.
         digest: Its `Backend.base_digest`.
     """
-    return fingerprint([base.provider, base.model, base.dimensions, digest])
+    prompts = [base.prompts.as_dict()] if base.prompts else []
+    return fingerprint([base.provider, base.model, base.dimensions, digest, *prompts])
 
 
 @dataclass(frozen=True)
@@ -238,10 +239,10 @@ class CachedEmbedder:
             found |= self._fill(missing[start : start + self._chunk], role)
         return np.concatenate([found[text] for text in texts]).reshape(len(texts), -1)
 
-    def count_tokens(self, texts: Sequence[str]) -> int:
+    def count_tokens(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> int:
         """Tokens where the model counts them, else words between blanks, which are fewer."""
-        count: Callable[[Sequence[str]], int] | None = getattr(self._embedder, "count_tokens", None)
-        return count(texts) if count else sum(len(text.split()) for text in texts)
+        count: Callable[..., int] | None = getattr(self._embedder, "count_tokens", None)
+        return count(texts, role) if count else sum(len(text.split()) for text in texts)
 
     @cached_property
     def _embedder(self) -> Embedder:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from embedsweep.core.errors import DataError, Fault
-from embedsweep.core.recipe import AdapterRecipe, Head, HostedRecipe, LocalRecipe
+from embedsweep.core.recipe import AdapterRecipe, Base, Head, HostedRecipe, LocalRecipe
+from embedsweep.core.roles import Prompts, TextRole
 
 MODEL_FILE = "embedsweep.json"
 VERSION = 1
@@ -28,6 +29,7 @@ class _Form:
 
     words: str
     accepts: Callable[[object], bool]
+    is_optional: bool = False
 
     def or_null(self) -> _Form:
         return _Form(f"{self.words} or null", lambda value: value is None or self.accepts(value))
@@ -51,7 +53,21 @@ _HEAD = _Form(
     lambda value: isinstance(value, str) and value in list(Head),
 )
 
-_BASE: _Fields = {"model": _TEXT, "provider": _TEXT.or_null(), "dimensions": _COUNT.or_null()}
+_PROMPTS = _Form(
+    f"an object of texts by {[role.value for role in TextRole]}",
+    lambda value: (
+        isinstance(value, dict)
+        and value.keys() <= set(TextRole)
+        and all(isinstance(prompt, str) for prompt in value.values())
+    ),
+    is_optional=True,
+)
+_BASE: _Fields = {
+    "model": _TEXT,
+    "provider": _TEXT.or_null(),
+    "dimensions": _COUNT.or_null(),
+    "prompts": _PROMPTS,
+}
 _FIELDS: Mapping[str, _Fields] = {
     AdapterRecipe.kind: {
         "base": _OBJECT,
@@ -69,6 +85,7 @@ _FIELDS: Mapping[str, _Fields] = {
         "base_model": _TEXT,
         "job_id": _TEXT.or_null(),
         "key_variable": _VARIABLE.or_null(),
+        "prompts": _PROMPTS,
     },
 }
 
@@ -89,10 +106,11 @@ def read_model_file(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``kind`` and ``version``; of an adapter ``base`` (``model``, ``provider``,
-        ``dimensions``), ``base_digest``, ``head``, ``width``, ``dimension`` and
+        ``dimensions``, ``prompts``), ``base_digest``, ``head``, ``width``, ``dimension`` and
         ``key_variable``; of a hosted model ``provider``, ``model``, ``dimensions``,
-        ``dimension``, ``base_model``, ``job_id`` and ``key_variable``. Every field is there and
-        of its type; whole numbers are positive.
+        ``dimension``, ``base_model``, ``job_id``, ``key_variable`` and ``prompts``. Every field is
+        there and of its type; whole numbers are positive. ``prompts`` (text by role) is absent
+        from a model without prompts of its own.
 
     Raises:
         DataError: The file is missing, is not JSON or does not say just this.
@@ -127,6 +145,18 @@ def write_model_file(folder: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def base_values(base: Base) -> dict[str, Any]:
+    """Return a base model as the file holds it."""
+    values = {name: value for name, value in asdict(base).items() if name != "prompts"}
+    return {**values, "prompts": base.prompts.as_dict()} if base.prompts else values
+
+
+def base_of(values: Mapping[str, Any]) -> Base:
+    """Return the base model that `base_values` wrote."""
+    prompts = values.get("prompts")
+    return Base(**{**values, "prompts": Prompts(**prompts) if prompts else None})
+
+
 def _refuse_faults(values: Mapping[str, Any], path: Path) -> None:
     faults = [Fault(what, str(path), why, _FIX) for what, why in _faults(values)]
     if faults:
@@ -150,6 +180,8 @@ def _faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _field_faults(values: Mapping[str, Any], fields: _Fields) -> Iterator[tuple[str, str]]:
     for name, form in fields.items():
+        if name not in values and form.is_optional:
+            continue
         if name not in values:
             yield name, f"it is missing, expected {form.words}"
         elif not form.accepts(values[name]):

@@ -14,8 +14,9 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from embedsweep.core.dataset import LabelledText, Pair, TextRole, TrainingSet
+from embedsweep.core.dataset import LabelledText, Pair, TrainingSet
 from embedsweep.core.recipe import DataForm
+from embedsweep.core.roles import TextRole
 
 MIN_ROWS = 2
 """A batch of one row has no negatives in it."""

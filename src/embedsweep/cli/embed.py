@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from embedsweep import wiring
     from embedsweep.cli.output import print_json
-    from embedsweep.core.dataset import TextRole
+    from embedsweep.core.roles import TextRole
 
     lines = [line.rstrip("\n") for line in sys.stdin]
     for number, line in enumerate(lines, start=1):

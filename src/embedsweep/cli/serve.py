@@ -9,6 +9,7 @@ import argparse
 
 from embedsweep.cli import arguments
 from embedsweep.core.errors import UsageError
+from embedsweep.core.roles import TextRole
 
 DEFAULT_BASE_MODEL = "all-MiniLM-L6-v2"
 
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a name that clients reach this machine by, such as gpu-machine; may be given again",
+    )
+    parser.add_argument(
+        "--default-role",
+        choices=tuple(TextRole),
+        help="what the texts of requests that name no input_type are; without it, a model that "
+        "embeds queries and documents differently rejects such requests",
     )
     parser.add_argument(
         "--fine-tuning", action="store_true", help="take files and fine-tuning jobs too, and train"
@@ -62,4 +69,5 @@ def run(options: argparse.Namespace) -> int:
         options.model,
         Address(options.host, port, frozenset(options.name)),
         bases if options.fine_tuning else None,
+        TextRole(options.default_role) if options.default_role else None,
     )

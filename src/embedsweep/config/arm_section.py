@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StrictStr, ValidationInfo, field_validator
 
 from embedsweep.config.fields import ArmName, BaseModelName
 from embedsweep.config.knobs import Knob, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.recipe import LOSS_KNOBS, Loss
+from embedsweep.core.roles import Prompts
 from embedsweep.core.space import Choice, Domain, Integers, Uniform
 
 NEEDS_A_BATCH = {
@@ -64,6 +65,11 @@ class Arm(Section):
         """The environment variable that holds the provider's key, where the arm names one."""
         return None
 
+    @property
+    def own_prompts(self) -> Prompts | None:
+        """Prompts that replace those of the arm's base models; `None` to keep them."""
+        return None
+
     def knobs(self) -> dict[str, Domain]:
         """Domain per recipe field, those left to the recipe's own defaults apart."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
@@ -73,11 +79,24 @@ class Arm(Section):
         return found
 
 
+class PromptsSection(Section):
+    """Text to put before texts of a role; a role without one keeps the base model's prompt."""
+
+    query: StrictStr | None = None
+    """Prompt of queries, such as "query: "; "" for no prompt."""
+    document: StrictStr | None = None
+    """Prompt of documents, such as "passage: "; "" for no prompt."""
+    plain: StrictStr | None = None
+    """Prompt of texts that are neither, such as labelled texts; "" for no prompt."""
+
+
 class TrainedArm(Arm):
     """An arm that trains on this machine."""
 
     base_model: Annotated[Choice, Knob(BaseModelName)]
     """Name of a sentence-transformers model, or a folder relative to this file."""
+    prompts: PromptsSection | None = None
+    """Prompts that replace those of the base model. To compare prompts, write one arm for each."""
     loss: Annotated[Choice, Knob(Loss)] = Field(
         default=[Loss.MULTIPLE_NEGATIVES_RANKING.value], validate_default=True
     )
@@ -104,6 +123,13 @@ class TrainedArm(Arm):
     margin: Annotated[Domain, Knob(float, "Margin", gt=0, le=2)] | None = None
     """Cosine distance beyond which a negative costs nothing (triplet and contrastive losses)."""
 
+    @field_validator("prompts")
+    @classmethod
+    def _some_prompt(cls, prompts: PromptsSection | None) -> PromptsSection | None:
+        if prompts is not None and not prompts.model_dump(exclude_none=True):
+            raise refused("it names no prompt", 'write prompts: {query: "query: "}, or remove it')
+        return prompts
+
     @field_validator("epochs")
     @classmethod
     def _not_drawn(cls, domain: Domain) -> Domain:
@@ -121,6 +147,10 @@ class TrainedArm(Arm):
             why = f"{lonely[0]} finds {NEEDS_A_BATCH[lonely[0]]}, expected at least 2"
             raise refused(why, "raise batch_size to 2 or more, better 16 or more")
         return domain
+
+    @property
+    def own_prompts(self) -> Prompts | None:
+        return Prompts(**self.prompts.model_dump()) if self.prompts else None
 
     def knobs(self) -> dict[str, Domain]:
         """As of every arm, and its epochs as `core.recipe` names them: the most, and a choice."""

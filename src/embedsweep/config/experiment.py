@@ -118,5 +118,5 @@ def _arms(sections: Sequence[ArmSection]) -> tuple[Arm, ...]:
             number += 1
             name = f"{section.backend}-{number}"
         taken.add(name)
-        arms.append(Arm(name, section.backend, section.knobs()))
+        arms.append(Arm(name, section.backend, section.knobs(), section.own_prompts))
     return tuple(arms)

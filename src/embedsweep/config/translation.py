@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from embedsweep.config.arm_section import PromptsSection
 from embedsweep.config.arms import ARM_KINDS, ARM_TAGS, kind_of_arm
 from embedsweep.config.data_section import Columns, DataSection, SplitSection
 from embedsweep.config.document import Document, FieldPath, dotted
@@ -183,6 +184,8 @@ def _known_keys(path: FieldPath, document: Document) -> Sequence[str]:
         case ("search", "arms", int(place)):
             arm = document.tree["search"]["arms"][place]
             section: type[Section] = ARM_KINDS[kind_of_arm(arm)]
+        case ("search", "arms", _, "prompts"):
+            section = PromptsSection
         case ("prices", _):
             section = SECTIONS["prices", "*"]
         case around:

@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from embedsweep.core.dataset import Benchmark, TextRole
+from embedsweep.core.dataset import Benchmark
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import Embedder, FloatArray
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import TrialFailure
 
 CANARIES_FILE = "canaries.json"
-CANARY_TEXTS = 8
+CANARY_TEXTS = 4
+"""For each role."""
+
 LONGEST = 2000
 """Characters of a canary's text, where the data has texts as short."""
 
@@ -47,16 +50,18 @@ class Canary:
 
 
 def choose_canaries(benchmark: Benchmark) -> list[Canary]:
-    """About `CANARY_TEXTS` of the benchmark's texts, spread over it, in the roles it gives them."""
-    task = benchmark.retrieval
-    if task is None or task.leave_one_out:
-        texts = _spread(benchmark.every_text(), CANARY_TEXTS)
-        return [Canary(text, TextRole.PLAIN) for text in texts]
-    half = CANARY_TEXTS // 2
-    return [
-        *(Canary(text, TextRole.QUERY) for text in _spread(task.queries.values(), half)),
-        *(Canary(text, TextRole.DOCUMENT) for text in _spread(task.documents.values(), half)),
-    ]
+    """Return up to `CANARY_TEXTS` of the benchmark's texts for every role, spread over it.
+
+    A client may request any role, so the roles that the benchmark does not evaluate are covered
+    too.
+    """
+    task, roles = benchmark.retrieval, len(TextRole)
+    every = _spread(benchmark.every_text(), CANARY_TEXTS * roles)
+    chosen = {role: every[place::roles] or every for place, role in enumerate(TextRole)}
+    if task is not None and not task.leave_one_out:
+        chosen[TextRole.QUERY] = _spread(task.queries.values(), CANARY_TEXTS)
+        chosen[TextRole.DOCUMENT] = _spread(task.documents.values(), CANARY_TEXTS)
+    return [Canary(text, role) for role, texts in chosen.items() for text in texts]
 
 
 def canaries_of(embedder: Embedder, benchmark: Benchmark, *, hosted: bool) -> str:
@@ -80,10 +85,10 @@ def canaries_of(embedder: Embedder, benchmark: Benchmark, *, hosted: bool) -> st
 
 
 def check_canaries(embedder: Embedder, model: Path, where: str) -> float | None:
-    """Hold a model against its canaries.
+    """Check that a model gives the embeddings of its canaries.
 
     Args:
-        embedder: The model as it opened here.
+        embedder: The model as it opened here, or what answers requests for it.
         model: The folder of all its files, its manifest's.
         where: What to call the model in a message.
 

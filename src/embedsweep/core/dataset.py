@@ -22,14 +22,6 @@ class Split(StrEnum):
     TEST = "test"
 
 
-class TextRole(StrEnum):
-    """What a text is to the model; models with prompts embed queries and documents differently."""
-
-    QUERY = "query"
-    DOCUMENT = "document"
-    PLAIN = "plain"
-
-
 @dataclass(frozen=True, slots=True)
 class LabelledText:
     """A text and its class. ``group`` names what must not be split apart."""

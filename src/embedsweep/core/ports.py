@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from embedsweep.core.bill import Bill
-from embedsweep.core.dataset import Dataset, TextRole, TrainingSet
+from embedsweep.core.dataset import Dataset, TrainingSet
 from embedsweep.core.looks import Look, LookRequest
 from embedsweep.core.promotion import Decision
 from embedsweep.core.recipe import Base, Recipe, TunedRecipe
 from embedsweep.core.report import Report
+from embedsweep.core.roles import TextRole
 from embedsweep.core.trial import Outcome, Role, Trial
 
 FloatArray = npt.NDArray[np.float32]

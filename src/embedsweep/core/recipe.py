@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.roles import Prompts
 
 RECIPE_VERSION = 2
 """Raised when the same recipe would train another model, so that no old result is reused for it."""
@@ -106,15 +107,19 @@ class Base:
         provider: Who computes its vectors: one of `PROVIDERS`, or the base URL of a server that
             speaks the OpenAI API; None for this machine.
         dimensions: Length of the vectors asked of the provider; None for the model's own.
+        prompts: Prompts that replace the model's own; `None` to keep all of them.
     """
 
     model: str
     provider: str | None = None
     dimensions: int | None = None
+    prompts: Prompts | None = None
 
     def __str__(self) -> str:
         size = f" ({self.dimensions} dimensions)" if self.dimensions else ""
-        return f"{self.model}{size} at {self.provider}" if self.provider else self.model
+        place = f"{size} at {self.provider}" if self.provider else ""
+        prompts = f" with prompts {self.prompts}" if self.prompts else ""
+        return f"{self.model}{place}{prompts}"
 
 
 class _Trained:
@@ -138,6 +143,7 @@ class LocalRecipe(_Trained):
 
     Attributes:
         base_model: Name of a sentence-transformers model, or a folder that holds one.
+        prompts: See `Base`.
         loss: What training minimises.
         epochs: Passes over the training data at most, at least 1. The model after each of them is
             the one that a recipe of so many epochs gives.
@@ -177,10 +183,11 @@ class LocalRecipe(_Trained):
     margin: float | None = None
     mini_batch_size: int | None = None
     keep_from: int | None = None
+    prompts: Prompts | None = None
 
     @property
     def base(self) -> Base:
-        return Base(self.base_model)
+        return Base(self.base_model, prompts=self.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +195,7 @@ class AdapterRecipe(_Trained):
     """A small head trained on the vectors of a frozen model.
 
     Attributes:
-        base_model, provider, dimensions: The frozen model; see `Base`.
+        base_model, provider, dimensions, prompts: The frozen model; see `Base`.
         head: The head's shape.
         width: Rank of a low-rank head, hidden units of an MLP; None for a linear head.
         loss: What training minimises; any but the cached one, for vectors cost no memory.
@@ -223,10 +230,11 @@ class AdapterRecipe(_Trained):
     scale: float | None = None
     margin: float | None = None
     keep_from: int | None = None
+    prompts: Prompts | None = None
 
     @property
     def base(self) -> Base:
-        return Base(self.base_model, self.provider, self.dimensions)
+        return Base(self.base_model, self.provider, self.dimensions, self.prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +274,8 @@ class BaselineRecipe:
 
     Attributes:
         method: ``untuned`` or ``bm25``.
-        base_model, provider, dimensions: The model, for ``untuned``, as in `Base`; None for BM25.
+        base_model, provider, dimensions, prompts: The model, for ``untuned``, as in `Base`; None
+            for BM25.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -275,12 +284,13 @@ class BaselineRecipe:
     base_model: str | None = None
     provider: str | None = None
     dimensions: int | None = None
+    prompts: Prompts | None = None
 
     @property
     def base(self) -> Base | None:
         if self.base_model is None:
             return None
-        return Base(self.base_model, self.provider, self.dimensions)
+        return Base(self.base_model, self.provider, self.dimensions, self.prompts)
 
 
 TunedRecipe = LocalRecipe | AdapterRecipe | HostedRecipe
@@ -293,49 +303,13 @@ TUNED: Mapping[str, type[LocalRecipe] | type[AdapterRecipe] | type[HostedRecipe]
 }
 """The recipes a search space draws, by kind."""
 
-_ENUMS: Mapping[str, type[StrEnum]] = {"loss": Loss, "head": Head, "form": FileForm}
-
-
-def recipe_in_words(recipe: Recipe, kept_epoch: int | None = None) -> str:
-    """The recipe on one line, for people.
-
-    Args:
-        recipe: The recipe.
-        kept_epoch: The epoch that was kept, where the recipe leaves a choice and it was made.
-    """
-    if isinstance(recipe, BaselineRecipe):
-        return f"{recipe.method} {recipe.base}" if recipe.base else recipe.method
-    loss = recipe.loss.value if recipe.loss else "the server's loss"
-    common = f"{loss}, {_epochs_in_words(recipe, kept_epoch)}"
-    if isinstance(recipe, HostedRecipe):
-        rate = f"lr x {recipe.learning_rate_multiplier:.3g}"
-        return f"job: {common}, {rate}, batch {recipe.batch_size}"
-    knobs = ((name, getattr(recipe, name)) for name in recipe.loss.knobs)
-    own = "".join(f", {name} {value:g}" for name, value in knobs if value is not None)
-    rate = f"lr {recipe.learning_rate:.2e}"
-    return f"{_part_in_words(recipe)}{common}, {rate}, batch {recipe.batch_size}{own}"
-
-
-def _part_in_words(recipe: LocalRecipe | AdapterRecipe) -> str:
-    """What is trained, where that is not the whole model."""
-    if isinstance(recipe, AdapterRecipe):
-        return f"{recipe.head.value}{f' {recipe.width}' if recipe.width else ''} head: "
-    count = recipe.train_layers
-    layers = f"last {f'{count} layers' if count > 1 else 'layer'}" if count else ""
-    rank = f"LoRA of rank {recipe.lora_rank}" if recipe.lora_rank else ""
-    part = f"{rank} in the {layers}" if rank and layers else rank or layers
-    return f"{part}: " if part else ""
-
-
-def _epochs_in_words(recipe: TunedRecipe, kept_epoch: int | None) -> str:
-    if isinstance(recipe, HostedRecipe) or recipe.keep_from is None:
-        return _counted(recipe.epochs)
-    choice = f"{recipe.keep_from} to {recipe.epochs}"
-    return f"{_counted(kept_epoch)} of {choice}" if kept_epoch else f"{choice} epochs"
-
-
-def _counted(epochs: int) -> str:
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+_READERS: Mapping[str, Callable[[Any], object]] = {
+    "loss": Loss,
+    "head": Head,
+    "form": FileForm,
+    "prompts": lambda prompts: Prompts(**prompts),
+}
+"""What makes a field's value of the one that `recipe_as_dict` gives, where they differ."""
 
 
 def kept_among(recipe: TunedRecipe) -> range:
@@ -354,6 +328,8 @@ def with_epoch(recipe: Recipe, kept_epoch: int | None) -> Recipe:
 def recipe_as_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON-able values, its kind included and unset knobs left out."""
     values = {name: value for name, value in asdict(recipe).items() if value is not None}
+    if not isinstance(recipe, HostedRecipe) and recipe.prompts:
+        values["prompts"] = recipe.prompts.as_dict()
     return {"kind": recipe.kind, **values}
 
 
@@ -367,7 +343,7 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     unknown = set(rest) - {field.name for field in fields(kind)}
     if unknown:
         raise ValueError(f"recipe has unknown fields {sorted(unknown)}")
-    rest.update({name: _ENUMS[name](rest[name]) for name in _ENUMS.keys() & rest})
+    rest.update({name: _READERS[name](rest[name]) for name in _READERS.keys() & rest})
     return kind(**rest)
 
 

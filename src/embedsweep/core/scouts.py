@@ -45,6 +45,7 @@ def scout_of(recipe: LocalRecipe) -> AdapterRecipe:
         weight_decay=recipe.weight_decay,
         scale=recipe.scale,
         margin=recipe.margin,
+        prompts=recipe.prompts,
     )
 
 

@@ -19,6 +19,7 @@ from embedsweep.core.recipe import (
     Loss,
     TunedRecipe,
 )
+from embedsweep.core.roles import Prompts
 
 Scalar = str | int | float
 ARM = "arm"
@@ -112,11 +113,13 @@ class Arm:
         name: Unique in the space; prefixes the knobs' names in the study.
         backend: The kind of recipe drawn, such as ``local``.
         knobs: Domain per recipe field; ``loss`` is a `Choice` of loss names.
+        prompts: Prompts that replace those of its base models; `None` to keep them.
     """
 
     name: str
     backend: str
     knobs: Mapping[str, Domain]
+    prompts: Prompts | None = None
 
     def losses(self) -> tuple[Loss | None, ...]:
         """The losses it can draw; a single None where the loss is left to a server."""
@@ -133,7 +136,12 @@ class Arm:
             return () if domain is None else domain.values or ()
 
         return [
-            Base(str(model), str(provider) if provider else None, int(size) if size else None)
+            Base(
+                str(model),
+                str(provider) if provider else None,
+                int(size) if size else None,
+                self.prompts,
+            )
             for model in options("base_model")
             for provider in options("provider") or (None,)
             for size in options("dimensions") or (None,)
@@ -141,6 +149,8 @@ class Arm:
 
     def draw(self, suggest: Suggest, seed: int) -> TunedRecipe:
         values: dict[str, Any] = {"seed": seed}
+        if self.prompts is not None:
+            values["prompts"] = self.prompts
         for knob in _drawing_order(self):
             if _is_live(knob, values):
                 values[knob] = self.knobs[knob].draw(suggest, f"{self.name}.{knob}")
@@ -230,6 +240,7 @@ class SearchSpace:
             arm.name: {
                 "backend": arm.backend,
                 "knobs": {name: _domain_as_dict(domain) for name, domain in arm.knobs.items()},
+                **({"prompts": arm.prompts.as_dict()} if arm.prompts else {}),
             }
             for arm in self.arms
         }

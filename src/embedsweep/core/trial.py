@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from embedsweep.core.recipe import Recipe, recipe_as_dict, recipe_in_words, with_epoch
+from embedsweep.core.recipe import Recipe, recipe_as_dict, with_epoch
+from embedsweep.core.recipe_text import recipe_in_words
 from embedsweep.core.report import Measure
 
 

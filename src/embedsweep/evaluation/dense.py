@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-from embedsweep.core.dataset import Benchmark, RelevanceTask, RetrievalTask, TextRole
+from embedsweep.core.dataset import Benchmark, RelevanceTask, RetrievalTask
 from embedsweep.core.ports import Embedder
 from embedsweep.core.report import Measure, Report
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation.classification import (
     CLASSIFICATION_MEASURES,
     can_classify,

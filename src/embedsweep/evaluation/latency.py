@@ -6,8 +6,9 @@ from math import ceil
 from statistics import median
 from time import perf_counter
 
-from embedsweep.core.dataset import Benchmark, TextRole
+from embedsweep.core.dataset import Benchmark
 from embedsweep.core.ports import Embedder
+from embedsweep.core.roles import TextRole
 
 QUERIES = 30
 WARM_UP = 3

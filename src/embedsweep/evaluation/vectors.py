@@ -7,8 +7,8 @@ from time import perf_counter
 
 import numpy as np
 
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import Embedder, FloatArray
+from embedsweep.core.roles import TextRole
 from embedsweep.evaluation.health import check_vectors
 from embedsweep.evaluation.ranking import Float64Array
 

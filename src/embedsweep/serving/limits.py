@@ -22,6 +22,7 @@ class Limits:
             `embed` may be called from several threads.
         waiting: Requests that wait for their turn.
         drain_seconds: How long a shutdown waits for the requests in flight.
+        poll_seconds: Time between two readings of the registry's aliases.
     """
 
     inputs: int = 2048
@@ -32,6 +33,7 @@ class Limits:
     concurrent: int = 1
     waiting: int = 64
     drain_seconds: float = 30.0
+    poll_seconds: float = 10.0
 
     def check(self, texts: Sequence[str], params: Sequence[str]) -> None:
         """Raise `ApiError` for too many texts or too long a one.

@@ -16,13 +16,15 @@ from types import FrameType
 import uvicorn
 
 from embedsweep.core.errors import StoreError
+from embedsweep.core.roles import TextRole
 from embedsweep.serving.address import Address, check_access, listener_at
 from embedsweep.serving.app import create_app
 from embedsweep.serving.fine_tuning.service import FineTuning
 from embedsweep.serving.gate import Gate
 from embedsweep.serving.limits import Limits
 from embedsweep.serving.protocol import JsonErrorProtocol
-from embedsweep.serving.shelf import ModelShelf
+from embedsweep.serving.roles import distinct_roles
+from embedsweep.serving.shelf import LoadedModel, ModelShelf
 from embedsweep.serving.watch import polling
 
 LAST_WORDS_SECONDS = 2
@@ -34,8 +36,8 @@ def serve(
     address: Address,
     api_keys: frozenset[str] = frozenset(),
     limits: Limits | None = None,
-    poll_seconds: float = 10.0,
     fine_tuning: FineTuning | None = None,
+    default_role: TextRole | None = None,
 ) -> None:
     """Serve champions, or fine-tuning, or both, until SIGTERM or SIGINT.
 
@@ -54,13 +56,12 @@ def serve(
     limits = limits or Limits()
     with listener_at(address) as listener:
         port = listener.getsockname()[1]
-        app = create_app(shelf, limits, api_keys, address.hosts(port), fine_tuning)
+        app = create_app(shelf, limits, api_keys, address.hosts(port), fine_tuning, default_role)
 
         def announce() -> None:
             where = f"http://{address.bracketed}:{port}/v1"
             for model in shelf.champions() if shelf else ():
-                what = f"{model} (dimension {model.embedder.dimension})"
-                sys.stderr.write(f"serving {what} on {where}\n")
+                sys.stderr.write(f"serving {_described(model, default_role)} on {where}\n")
             if fine_tuning:
                 bases = ", ".join(fine_tuning.offer.base_models)
                 sys.stderr.write(f"serving fine-tuning of {bases} on {where}\n")
@@ -70,7 +71,7 @@ def serve(
         server = DrainingServer(config, app.state.gate, limits.drain_seconds, announce)
         with ExitStack() as stack:
             if shelf:
-                stack.enter_context(polling(shelf.refresh, poll_seconds))
+                stack.enter_context(polling(shelf.refresh, limits.poll_seconds))
             if fine_tuning:
                 stack.enter_context(fine_tuning.at_work())
             server.run(sockets=[listener])
@@ -79,6 +80,13 @@ def serve(
         sys.stderr.flush()
         # A thread still embeds. It cannot be stopped, and an orderly exit would wait for it.
         os._exit(StoreError.exit_code)
+
+
+def _described(model: LoadedModel, default_role: TextRole | None) -> str:
+    details = f"dimension {model.embedder.dimension}"
+    if roles := distinct_roles(model.embedder):
+        details += f", roles {', '.join(roles)}, default role {default_role or 'none'}"
+    return f"{model} ({details})"
 
 
 @contextmanager

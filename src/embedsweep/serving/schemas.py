@@ -14,6 +14,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from embedsweep.core.roles import ROLE_NAMES, TextRole
+
 Encoding = Literal["float", "base64"]
 
 
@@ -22,6 +24,12 @@ def _no_tokens(value: object) -> object:
     if isinstance(value, list) and value and all(isinstance(item, int | list) for item in value):
         raise PydanticCustomError("token_input", "token input not supported; send text")
     return value
+
+
+def _role(value: object) -> object:
+    if value is None or value in ROLE_NAMES:
+        return ROLE_NAMES.get(str(value))
+    raise PydanticCustomError("unknown_role", f"is none of {', '.join(ROLE_NAMES)}")
 
 
 def _one_or_many(value: object) -> str:
@@ -44,12 +52,15 @@ class EmbeddingsRequest(BaseModel):
         encoding_format: ``base64`` is of little-endian float32.
         dimensions: Anything here; the route compares it with the model's, which is the only
             value taken.
+        input_type: Role of the texts, by any name of `core.roles.ROLE_NAMES`; `None` if the
+            request names none.
     """
 
     input: Input
     model: Text
     encoding_format: Encoding | None = None
     dimensions: object = None
+    input_type: Annotated[TextRole | None, BeforeValidator(_role)] = None
 
     @property
     def texts(self) -> list[str]:
@@ -93,6 +104,9 @@ class ModelCard(BaseModel):
     Attributes:
         created: When it was made or loaded, in Unix seconds.
         dimension: Absent where the model is not in memory.
+        roles: Roles whose embeddings differ, one of which each request must name; absent if texts
+            have the same embedding in every role, or if the model is not in memory.
+        default_role: Role of requests that name none, if the operator set one.
     """
 
     id: str
@@ -102,6 +116,8 @@ class ModelCard(BaseModel):
     version: int | None = None
     dimension: int | None = None
     fingerprint: str | None = None
+    roles: list[TextRole] | None = None
+    default_role: TextRole | None = None
 
 
 class ModelList(BaseModel):

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from embedsweep.core.ports import Embedder
+import numpy as np
+
+from embedsweep.core.ports import Embedder, FloatArray
+from embedsweep.core.roles import TextRole
 
 
 class Served(Protocol):
@@ -72,17 +75,28 @@ class Shelves:
         return [served for shelf in self.shelves for served in shelf.listings(owner)]
 
 
+def fault_of(vectors: FloatArray, texts: int, dimension: int) -> str | None:
+    """What is wrong with the vectors of so many texts, or None."""
+    if vectors.shape != (texts, dimension):
+        return f"the model gave vectors of shape {vectors.shape}, expected {(texts, dimension)}"
+    if not np.isfinite(vectors).all():
+        return "the model gave a vector that is not finite"
+    if not vectors.any(axis=1).all():
+        return "the model gave a zero vector"
+    return None
+
+
 @runtime_checkable
 class CountsTokens(Protocol):
     """What an embedder may offer beside the port: how many tokens it reads of the texts."""
 
-    def count_tokens(self, texts: Sequence[str]) -> int: ...
+    def count_tokens(self, texts: Sequence[str], role: TextRole) -> int: ...
 
 
-def token_count(embedder: Embedder, texts: Sequence[str]) -> int:
+def token_count(embedder: Embedder, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> int:
     """Tokens, where the embedder counts them; else words between blanks, which are fewer."""
     if isinstance(embedder, CountsTokens):
-        return embedder.count_tokens(texts)
+        return embedder.count_tokens(texts, role)
     return sum(len(text.split()) for text in texts)
 
 

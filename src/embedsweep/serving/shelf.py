@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from embedsweep.core.canaries import check_canaries
 from embedsweep.core.errors import DataError, StoreError, UserError
-from embedsweep.core.ports import Embedder, FloatArray, Registry, Version
+from embedsweep.core.ports import Embedder, Registry, Version
 from embedsweep.serving.guards import ANYONE
-from embedsweep.serving.served import Shelf
+from embedsweep.serving.self_check import AnsweredRequests
+from embedsweep.serving.served import Shelf, fault_of
 from embedsweep.serving.watch import AliasWatch
 
 logger = logging.getLogger(__name__)
@@ -78,17 +77,6 @@ class Listing:
 
     def open(self) -> Embedder:
         return self.model.embedder
-
-
-def fault_of(vectors: FloatArray, texts: int, dimension: int) -> str | None:
-    """What is wrong with the vectors of so many texts, or None."""
-    if vectors.shape != (texts, dimension):
-        return f"the model gave vectors of shape {vectors.shape}, expected {(texts, dimension)}"
-    if not np.isfinite(vectors).all():
-        return "the model gave a vector that is not finite"
-    if not vectors.any(axis=1).all():
-        return "the model gave a zero vector"
-    return None
 
 
 class ModelShelf:
@@ -223,7 +211,8 @@ class ModelShelf:
             if fault is not None:
                 fix = "promote another version, or roll back"
                 raise DataError("a model of no use", f"{model}", fault, fix)
-            check_canaries(model.embedder, folder, f"{model}")
+            answered = AnsweredRequests(Listing(f"{version.name}/{version.number}", model))
+            check_canaries(answered, folder, f"{model}")
             # A request may hold the model longer than the shelf does: the files go with the last.
             weakref.finalize(model, removal.pop_all().close)
             return model

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from embedsweep.core.canaries import check_canaries
 from embedsweep.core.errors import StoreError, UsageError
+from embedsweep.core.roles import TextRole
 from embedsweep.wiring.evidence import locations, open_registry, scratch
 from embedsweep.wiring.loopback import fine_tuning as open_service
 from embedsweep.wiring.models import REGISTERED, SERVICE_FOLDER, opener
@@ -40,6 +41,7 @@ def serve(
     reference: str | None,
     address: Address,
     fine_tuning: Sequence[str] | None = None,
+    default_role: TextRole | None = None,
 ) -> int:
     """Serve a model's champion, fine-tuning, or both, until a signal; returns the exit code.
 
@@ -48,6 +50,7 @@ def serve(
         reference: ``NAME`` or ``models:/NAME@champion``; None for no champion.
         address: Where to listen.
         fine_tuning: The base models that jobs may ask for; None to take no jobs.
+        default_role: Role of the texts of requests that name none; see `serving.app.create_app`.
     """
     from embedsweep.serving.address import API_KEYS, check_access, listener_at
     from embedsweep.serving.run import serve as run
@@ -70,7 +73,7 @@ def serve(
         service = None
         if base_models is not None:
             service = open_service(home / SERVICE_FOLDER, base_models)
-        run(shelf, address, keys, fine_tuning=service)
+        run(shelf, address, keys, fine_tuning=service, default_role=default_role)
     return 0
 
 

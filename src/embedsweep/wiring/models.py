@@ -138,7 +138,7 @@ def backends(
             @cache
             def open_local(base: Base) -> Embedder:
                 # One frozen model serves every trial that stands on it.
-                return _open_local(base, local())
+                return local().embedder(base)
 
             def open_base(base: Base) -> Embedder:
                 # What is hosted is kept by its own backend.
@@ -226,14 +226,6 @@ def _opened(known: Providers, folder: Path) -> Embedder:
     from embedsweep.backends.adapter.backend import AdapterBackend
 
     def open_base(base: Base) -> Embedder:
-        return (
-            open_hosted_base(base, connect) if base.provider else _open_local(base, local_backend())
-        )
+        return open_hosted_base(base, connect) if base.provider else local_backend().embedder(base)
 
     return AdapterBackend(open_base, base_digest).open(folder)
-
-
-def _open_local(base: Base, backend: LocalBackend) -> Embedder:
-    from embedsweep.backends.local.base_models import base_folder
-
-    return backend.open(base_folder(base.model))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +11,13 @@ from embedsweep.backends.adapter.embedder import AdapterEmbedder
 from embedsweep.backends.adapter.heads import load_head, save_head
 from embedsweep.backends.adapter.inputs import HeldVectors, Inputs
 from embedsweep.backends.adapter.training import AdapterTraining
-from embedsweep.backends.model_file import MODEL_FILE, read_model_file, write_model_file
+from embedsweep.backends.model_file import (
+    MODEL_FILE,
+    base_of,
+    base_values,
+    read_model_file,
+    write_model_file,
+)
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import Backend, Embedder, TrainingListener
@@ -64,7 +69,7 @@ class AdapterBackend:
         inputs = self._inputs_of(recipe.base, digest, data)
         values = {
             "kind": recipe.kind,
-            "base": asdict(recipe.base),
+            "base": base_values(recipe.base),
             "base_digest": digest,
             "head": recipe.head.value,
             "width": recipe.width,
@@ -112,7 +117,7 @@ class AdapterBackend:
         if values["kind"] != AdapterRecipe.kind:
             why = f"it is {values['kind']!r}, expected {AdapterRecipe.kind!r}"
             raise DataError("kind", str(path), why, "open the folder with its own backend")
-        model = Base(**values["base"])
+        model = base_of(values["base"])
         digest = self._base_digest(model)
         if digest != values["base_digest"]:
             raise DataError(

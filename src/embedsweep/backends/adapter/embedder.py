@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from embedsweep.backends.adapter.heads import ResidualHead
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.ports import Embedder, FloatArray
+from embedsweep.core.roles import TextRole
 
 
 class AdapterEmbedder:
@@ -23,7 +23,7 @@ class AdapterEmbedder:
         count_tokens: The frozen model's, where it has one; else there is no such attribute.
     """
 
-    count_tokens: Callable[[Sequence[str]], int]
+    count_tokens: Callable[[Sequence[str], TextRole], int]
 
     def __init__(self, base: Embedder, head: ResidualHead, held: Embedder | None = None) -> None:
         self._base = base

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedsweep.backends.rows import Batch, Rows, texts_by_role
-from embedsweep.core.dataset import TextRole, TrainingSet
+from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.recipe import DataForm
+from embedsweep.core.roles import TextRole
 
 HELD_BYTES = 512 * 2**20
 """Vectors held by `HeldVectors`: the newest lists of texts."""
@@ -43,7 +44,7 @@ class HeldVectors:
         self._left = held_bytes
         count = getattr(base, "count_tokens", None)
         if count is not None:
-            self.count_tokens: Callable[[Sequence[str]], int] = count
+            self.count_tokens: Callable[[Sequence[str], TextRole], int] = count
 
     @cached_property
     def dimension(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import openai
 
@@ -25,6 +26,7 @@ from embedsweep.core.errors import DataError, Refusal
 from embedsweep.core.jobs import JobBook, JobRecord
 from embedsweep.core.ports import Backend, Embedder, EpochEnd, TrainingListener
 from embedsweep.core.recipe import Base, HostedRecipe, TunedRecipe
+from embedsweep.core.roles import NO_PROMPTS, Prompts
 from embedsweep.core.trial import TrialFailure
 
 Connect = Callable[[str], openai.OpenAI]
@@ -129,12 +131,12 @@ class HostedBackend:
         return self._kept(self._untuned(base), provider_of(base))
 
     def _untuned(self, base: Base) -> HostedEmbedder:
-        model = HostedModel(base.model, base.dimensions)
-        return HostedEmbedder(self._provider(provider_of(base)), model, self._meter)
+        return HostedEmbedder(self._provider(provider_of(base)), _untuned(base), self._meter)
 
     def _kept(self, embedder: HostedEmbedder, provider: str) -> Embedder:
         model = embedder.model
-        return self._keep(Base(model.name, provider, model.dimensions), lambda: embedder)
+        base = Base(model.name, provider, model.dimensions, model.prompts or None)
+        return self._keep(base, lambda: embedder)
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
@@ -177,6 +179,7 @@ class HostedBackend:
             "base_model": model.base_model or model.name,
             "job_id": job_id,
             "key_variable": self._settings.key_variables.get(provider),
+            **({"prompts": model.prompts.as_dict()} if model.prompts else {}),
         }
         write_model_file(folder, values)
 
@@ -204,12 +207,14 @@ def open_hosted(
 def open_hosted_base(base: Base, connect: Connect) -> HostedEmbedder:
     """A provider's model as it comes; for what embeds and never trains, such as serving."""
     provider = provider_of(base)
-    return HostedEmbedder(
-        Provider(provider, connect(provider)), HostedModel(base.model, base.dimensions)
-    )
+    return HostedEmbedder(Provider(provider, connect(provider)), _untuned(base))
 
 
-def _model(values: Mapping[str, object]) -> HostedModel:
+def _untuned(base: Base) -> HostedModel:
+    return HostedModel(base.model, base.dimensions, prompts=base.prompts or NO_PROMPTS)
+
+
+def _model(values: Mapping[str, Any]) -> HostedModel:
     dimensions, dimension = values["dimensions"], values["dimension"]
     base = str(values["base_model"])
     name = str(values["model"])
@@ -218,6 +223,7 @@ def _model(values: Mapping[str, object]) -> HostedModel:
         dimensions if isinstance(dimensions, int) else None,
         dimension if isinstance(dimension, int) else None,
         None if base == name else base,
+        Prompts(**values.get("prompts", {})),
     )
 
 

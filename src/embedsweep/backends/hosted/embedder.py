@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import openai
 from embedsweep.backends.hosted.embedding_reply import KIND, tokens_billed, vectors_of
 from embedsweep.backends.hosted.meter import Meter
 from embedsweep.backends.hosted.provider import Provider, ProviderFault
+from embedsweep.backends.hosted.roles import RoleFields, role_fields
 from embedsweep.core.bill import tokens_in
-from embedsweep.core.dataset import TextRole
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import Embedder, FloatArray
+from embedsweep.core.roles import NO_PROMPTS, Prompts, TextRole
 from embedsweep.core.trial import TrialFailure
 
 _PROBE = ("dimension",)
@@ -30,12 +32,14 @@ class HostedModel:
         dimensions: Length of the vectors to ask for; None for the model's own.
         dimension: The length its vectors are known to have; None to learn it from the first.
         base_model: The model it is tuned from, whose price it has; None for itself.
+        prompts: Prompts to put before the texts.
     """
 
     name: str
     dimensions: int | None = None
     dimension: int | None = None
     base_model: str | None = None
+    prompts: Prompts = NO_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class RequestLimits:
 class HostedEmbedder:
     """Fulfils `core.ports.Embedder`.
 
-    A provider knows no roles: a text has one vector. Nothing is truncated here; a text that is too
-    long for the model is the provider's to refuse.
+    The role of the texts goes to providers that take it, and chooses the prompt. Nothing is
+    truncated here: the provider has to reject a text that is too long for the model.
 
     Args:
         provider: Who is asked.
@@ -85,9 +89,19 @@ class HostedEmbedder:
             self._dimension = self.embed(_PROBE).shape[1]
         return self._dimension
 
+    @cached_property
+    def _role_fields(self) -> RoleFields:
+        return role_fields(self._provider, self.model.name)
+
     def effective_role(self, role: TextRole) -> TextRole:
-        del role
-        return TextRole.PLAIN
+        plain, fields = TextRole.PLAIN, self._role_fields
+        is_plain = self._prompt(role) == self._prompt(plain) and fields.get(role) == fields.get(
+            plain
+        )
+        return plain if is_plain else role
+
+    def _prompt(self, role: TextRole) -> str:
+        return self.model.prompts.as_dict().get(role.value, "")
 
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         """See `core.ports.Embedder`.
@@ -98,7 +112,6 @@ class HostedEmbedder:
             StoreError: The provider refuses the key or is out of order.
             Refusal: The next request would exceed the cap.
         """
-        del role
         for index, text in enumerate(texts):
             if not text:
                 raise DataError(
@@ -107,9 +120,10 @@ class HostedEmbedder:
                     "it is empty, and the OpenAI API takes no empty text",
                     "leave it out",
                 )
+        prompt = self._prompt(role)
         batches = [
-            self._batch(batch, f"batch {number}")
-            for number, batch in enumerate(self._batches(texts), 1)
+            self._batch(batch, role, f"batch {number}")
+            for number, batch in enumerate(self._batches([prompt + text for text in texts]), 1)
         ]
         return np.concatenate(batches) if batches else np.zeros((0, self.dimension), np.float32)
 
@@ -126,21 +140,21 @@ class HostedEmbedder:
         if batch:
             yield batch
 
-    def _batch(self, texts: list[str], place: str) -> FloatArray:
-        reply = self._metered(texts, place)
+    def _batch(self, texts: list[str], role: TextRole, place: str) -> FloatArray:
+        reply = self._metered(texts, role, place)
         vectors = vectors_of(reply, len(texts), place, self._dimension)
         self._dimension = vectors.shape[1]
         return vectors
 
-    def _metered(self, texts: list[str], place: str) -> dict[str, Any]:
+    def _metered(self, texts: list[str], role: TextRole, place: str) -> dict[str, Any]:
         """The reply, its tokens reserved before and settled after."""
         if self._meter is None:
-            return self._reply(texts, place)
+            return self._reply(texts, role, place)
         estimate = tokens_in(texts)
         priced_as = self.model.base_model or self.model.name
         entry = self._meter.reserve(self._provider.name, priced_as, estimate)
         try:
-            reply = self._reply(texts, place)
+            reply = self._reply(texts, role, place)
         except TrialFailure:
             self._meter.settle(entry, priced_as, 0)
             raise
@@ -149,8 +163,8 @@ class HostedEmbedder:
         self._meter.settle(entry, priced_as, estimate if counted is None else counted)
         return reply
 
-    def _reply(self, texts: list[str], place: str) -> dict[str, Any]:
-        size = self.model.dimensions
+    def _reply(self, texts: list[str], role: TextRole, place: str) -> dict[str, Any]:
+        size, fields = self.model.dimensions, self._role_fields.get(role)
 
         # Without a format the client asks for base64, which not every server knows.
         try:
@@ -160,6 +174,7 @@ class HostedEmbedder:
                     model=self.model.name,
                     dimensions=openai.omit if size is None else size,
                     encoding_format="float",
+                    extra_body=fields,
                 )
             )
         except ProviderFault as fault:

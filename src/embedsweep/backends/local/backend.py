@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
 from embedsweep.backends.local.devices import best_device, fast_precision, keep_freed_memory
 from embedsweep.backends.local.encoder import LocalEmbedder, open_model
+from embedsweep.backends.local.prompts import apply_prompts
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import Backend, TrainingListener
@@ -60,7 +62,7 @@ class LocalBackend:
         try:
             with torch.random.fork_rng(devices):
                 torch.manual_seed(recipe.seed)
-                model = open_model(base_folder(recipe.base_model), self.device)
+                model = self._base(recipe.base)
                 training = Training(model, recipe, data, self._precision, self._store)
                 listener.on_fact("steps", str(training.total_steps))
                 training.run(listener)
@@ -73,8 +75,16 @@ class LocalBackend:
             training.save(folder)
 
     def untuned(self, base: Base, folder: Path) -> None:
+        self._base(base).save(str(folder), create_model_card=False)
+
+    def embedder(self, base: Base) -> LocalEmbedder:
+        """Open a base model as it comes, with the prompts that `base` gives it."""
+        return LocalEmbedder(self._base(base).eval(), self._embedding_precision, self._store)
+
+    def _base(self, base: Base) -> SentenceTransformer:
         model = open_model(base_folder(base.model), self.device)
-        model.save(str(folder), create_model_card=False)
+        apply_prompts(model, base.prompts)
+        return model
 
     def open(self, folder: Path) -> LocalEmbedder:
         model = open_model(folder, self.device).eval()

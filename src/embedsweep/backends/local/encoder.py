@@ -17,15 +17,10 @@ from embedsweep.backends.local.packed_bert import fits
 from embedsweep.backends.local.packed_model import PackedModel
 from embedsweep.backends.local.padded_embedding import embed_padded
 from embedsweep.backends.local.padded_model import PaddedModel
-from embedsweep.core.dataset import TextRole
+from embedsweep.backends.local.prompts import prompt_of
 from embedsweep.core.errors import DataError
 from embedsweep.core.ports import FloatArray
-
-_PROMPT_NAMES: dict[TextRole, tuple[str, ...]] = {
-    TextRole.QUERY: ("query",),
-    TextRole.DOCUMENT: ("document", "passage", "corpus"),
-    TextRole.PLAIN: (),
-}
+from embedsweep.core.roles import TextRole
 
 
 def open_model(folder: Path, device: str) -> SentenceTransformer:
@@ -47,13 +42,6 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
         raise DataError(
             "model", str(folder), reason, "give a folder saved by sentence-transformers"
         ) from error
-
-
-def prompt_of(model: SentenceTransformer, role: TextRole) -> str:
-    """What the model's own ``encode_query``, ``encode_document`` and ``encode`` prepend."""
-    known = (name for name in _PROMPT_NAMES[role] if name in model.prompts)
-    name = next(known, model.default_prompt_name)
-    return (model.prompts.get(name) or "") if name else ""
 
 
 class LocalEmbedder:
@@ -92,9 +80,10 @@ class LocalEmbedder:
         prompt = prompt_of(self.model, role)
         return self._packed.embed([prompt + text for text in texts])
 
-    def count_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens the model reads of these texts, special ones included, after truncation."""
-        features = self.model.preprocess(list(texts))
+    def count_tokens(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> int:
+        """Count what the model reads of these texts: prompts and special tokens, truncated."""
+        prompt = prompt_of(self.model, role)
+        features = self.model.preprocess([prompt + text for text in texts])
         return int(features["attention_mask"].sum())
 
     def _encoded(self, texts: Sequence[str], role: TextRole) -> FloatArray:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.design import initial_design
 from embedsweep.core.ports import EpochEnd, OpenSweep, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, kept_among, recipe_in_words
+from embedsweep.core.recipe import LocalRecipe, kept_among
+from embedsweep.core.recipe_text import recipe_in_words
 from embedsweep.core.report import Measure
 from embedsweep.core.scouts import Scout, best_scouts, scout_of
 from embedsweep.core.space import SearchSpace

@@ -234,6 +234,7 @@ class _Coordinator:
                 base_model=base.model,
                 provider=base.provider,
                 dimensions=base.dimensions,
+                prompts=base.prompts,
             )
             for base in self._bases
         ]
