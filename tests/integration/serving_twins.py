@@ -171,13 +171,14 @@ def serving(
     limits: Limits | None = None,
     api_keys: frozenset[str] = frozenset(),
     names: frozenset[str] = frozenset(),
+    default_role: TextRole | None = None,
 ) -> Iterator[int]:
     """Serve the shelf from a thread while the context lasts; gives the port."""
     limits = limits or Limits()
     address = Address(port=0, names=names)
     with listener_at(address) as listener:
         port = listener.getsockname()[1]
-        app = create_app(shelf, limits, api_keys, address.hosts(port))
+        app = create_app(shelf, limits, api_keys, address.hosts(port), default_role=default_role)
         is_ready = threading.Event()
         server = DrainingServer(
             uvicorn_config(app, limits), app.state.gate, limits.drain_seconds, is_ready.set

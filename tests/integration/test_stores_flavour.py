@@ -16,6 +16,7 @@ import yaml
 
 from embedsweep.backends.hosted.backend import open_hosted
 from embedsweep.backends.hosted.provider import open_client
+from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.model_file import kind_of
 from embedsweep.core.errors import DataError
 from tests.contract.store_cases import open_stores
@@ -30,12 +31,12 @@ from tests.integration.kept_models import (
 )
 from tests.integration.misbehaving_provider import KEY
 
-OWN = ("adapter", "hosted")
 FILES = {
     "adapter": {"embedsweep.json", "head.safetensors"},
     "hosted": {"embedsweep.json"},
 }
 LIBRARIES = {
+    "local": ["embedsweep", "mlflow", "sentence-transformers", "transformers", "torch"],
     "adapter": ["embedsweep", "mlflow", "sentence-transformers", "torch", "safetensors", "openai"],
     "hosted": ["embedsweep", "mlflow", "openai"],
 }
@@ -44,22 +45,20 @@ LIBRARIES = {
 def opened(kept_models, kind):
     """The model as its own backend opens it."""
     folder = kept_models.folders[kind]
+    if kind == "local":
+        return LocalBackend("cpu").open(folder)
     if kind == "adapter":
         return adapter_backend().open(folder)
     return open_hosted(folder, lambda url: open_client(url, KEY))
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_says_how_it_is_loaded_and_what_it_needs(kept_models, kind):
     version = kept_models.versions[kind]
     folder = kept_models.stores.model_folder(version.model_reference)
     described = mlflow.models.Model.load(folder / "MLmodel")
     flavour = described.flavors["python_function"]
-    assert set(described.flavors) == {"python_function"}
     assert flavour["loader_module"] == "embedsweep.wiring.pyfunc"
-    assert flavour["data"] == "model.embedsweep"
-    assert {path.name for path in (folder / "model.embedsweep").iterdir()} == FILES[kind]
-    assert not (folder / "model.sentence_transformer").exists()
     assert described.model_id == version.model_reference.removeprefix("models:/")
     assert described.metadata["task"] == "llm/v1/embeddings"
     pins = [
@@ -67,15 +66,15 @@ def test_it_says_how_it_is_loaded_and_what_it_needs(kept_models, kind):
     ]
     assert (folder / "requirements.txt").read_text().split() == pins
     assert yaml.safe_load((folder / "conda.yaml").read_text())["dependencies"][-1] == {"pip": pins}
-
-
-def test_weights_keep_mlflows_own_flavour(kept_models):
-    """The control: a local model needs nothing of ours."""
-    folder = kept_models.stores.model_folder(kept_models.versions["local"].model_reference)
-    described = mlflow.models.Model.load(folder / "MLmodel")
-    assert described.flavors["python_function"]["loader_module"] == "mlflow.sentence_transformers"
-    assert "sentence_transformers" in described.flavors
-    assert "embedsweep" not in (folder / "requirements.txt").read_text()
+    if kind == "local":
+        # Weights keep MLflow's own flavour too, which needs nothing of ours.
+        assert set(described.flavors) == {"python_function", "sentence_transformers"}
+        assert flavour["data"] == "model.sentence_transformer"
+        return
+    assert set(described.flavors) == {"python_function"}
+    assert flavour["data"] == "model.embedsweep"
+    assert {path.name for path in (folder / "model.embedsweep").iterdir()} == FILES[kind]
+    assert not (folder / "model.sentence_transformer").exists()
 
 
 def test_no_key_lies_with_the_models(kept_models):
@@ -89,7 +88,7 @@ def test_no_key_lies_with_the_models(kept_models):
 def answers(kept_models):
     """What a process of its own gets of MLflow's loader."""
     stores = kept_models.stores
-    references = [f"models:/{kind}/1" for kind in OWN]
+    references = [f"models:/{kind}/1" for kind in KINDS]
     environ = {
         "EMBEDSWEEP_STORES": str(kept_models.settings),
         "MLFLOW_TRACKING_URI": stores.ledger.client.tracking_uri,
@@ -105,10 +104,10 @@ def answers(kept_models):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return dict(zip(OWN, json.loads(done.stdout), strict=True))
+    return dict(zip(KINDS, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_mlflow_gives_the_vectors_that_the_backend_gives(kept_models, answers, kind):
     expected = opened(kept_models, kind).embed(TEXTS)
     for name in ("list", "column", "table"):
@@ -116,7 +115,7 @@ def test_mlflow_gives_the_vectors_that_the_backend_gives(kept_models, answers, k
     np.testing.assert_allclose(answers[kind]["text"], expected[:1], atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_table_of_inputs_is_answered_as_the_api_does(kept_models, answers, kind):
     expected = opened(kept_models, kind).embed(TEXTS)
     for name in ("input table", "request"):

@@ -265,7 +265,7 @@ def foreign_module(folder: Path, evil: Path) -> None:
 
 def foreign_loader(folder: Path, evil: Path) -> None:
     text = (folder / "MLmodel").read_text()
-    loader = "loader_module: mlflow.sentence_transformers"
+    loader = "loader_module: embedsweep.wiring.pyfunc"
     assert loader in text
     (folder / "MLmodel").write_text(text.replace(loader, "loader_module: evil_code"))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from embedsweep.backends.local.devices import fast_precision, gpu_precision, tf32_products
+from embedsweep.core.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,15 @@ def test_a_gpu_computes_in_what_its_hardware_is_fast_in(
 def test_no_other_device_computes_in_float16() -> None:
     assert fast_precision("cpu") in {torch.bfloat16, torch.float32}
     assert fast_precision("mps") == torch.float32
+
+
+def test_the_environment_overrides_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, expected in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        monkeypatch.setenv("EMBEDSWEEP_PRECISION", name)
+        assert fast_precision("cpu") == expected
+    monkeypatch.setenv("EMBEDSWEEP_PRECISION", "float8")
+    with pytest.raises(UsageError, match="expected one of float32"):
+        fast_precision("cpu")
 
 
 def setting() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -22,6 +22,15 @@ ROLE_NAMES: Mapping[str, TextRole] = {
     "passage": TextRole.DOCUMENT,
 }
 """The role by every name that a request may give it, the names of other providers included."""
+
+
+def distinct_roles(effective_role: Callable[[TextRole], TextRole]) -> list[TextRole]:
+    """Return the roles whose embeddings differ from those of a text without a role.
+
+    Args:
+        effective_role: That of a model; see `core.ports.Embedder`.
+    """
+    return [role for role in TextRole if effective_role(role) is not TextRole.PLAIN]
 
 
 @dataclass(frozen=True, slots=True)

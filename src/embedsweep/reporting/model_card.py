@@ -20,12 +20,6 @@ SHOWN_REASONS = 8
 SHOWN_REASON = 200
 """Of a decision: reasons, and characters of each. MLflow keeps 5000 characters of a description."""
 
-# MLflow's own flavour takes and gives what the OpenAI API does; ours, texts and vectors.
-_PREDICT = {
-    True: 'vectors = [row["embedding"] for row in model.predict({"input": ["a text"]})["data"]]',
-    False: 'vectors = model.predict(["a text"])',
-}
-
 WEIGHTS_FOLDER = "model.sentence_transformer"
 """Where in a kept model the weights lie; MLflow's flavour names it so."""
 
@@ -179,7 +173,7 @@ def _use(trial: Trial, decision: Decision | None, *, is_folder: bool) -> list[st
         code += [
             "import mlflow",
             f"model = mlflow.pyfunc.load_model({place})",
-            _PREDICT[_has_weights(trial.recipe)],
+            'vectors = model.predict(["a text"], params={"input_type": "query"})',
         ]
     if _has_weights(trial.recipe):
         folder = WEIGHTS_FOLDER if is_folder else "FOLDER"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedsweep.core.ports import Embedder
-from embedsweep.core.roles import ROLE_NAMES, TextRole
+from embedsweep.core.roles import ROLE_NAMES, TextRole, distinct_roles
 from embedsweep.serving.errors import ApiError
 
 PARAM = "input_type"
@@ -14,11 +14,6 @@ def split_role(model_id: str) -> tuple[str, TextRole | None]:
     name, _, suffix = model_id.rpartition(":")
     role = ROLE_NAMES.get(suffix)
     return (name, role) if name and role else (model_id, None)
-
-
-def distinct_roles(embedder: Embedder) -> list[TextRole]:
-    """Return the roles whose embeddings differ from those of a text without a role."""
-    return [role for role in TextRole if embedder.effective_role(role) is not TextRole.PLAIN]
 
 
 def role_of(
@@ -41,7 +36,7 @@ def role_of(
     role = named or by_id or default
     if role is not None:
         return role
-    if distinct_roles(embedder):
+    if distinct_roles(embedder.effective_role):
         message = (
             f"{PARAM}: is required, because this model embeds queries and documents differently; "
             f'add "{PARAM}": "query" or "{PARAM}": "document" to the body, or append ":query" or '

@@ -10,12 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from embedsweep.core.ports import Embedder, FloatArray
-from embedsweep.core.roles import TextRole
+from embedsweep.core.roles import TextRole, distinct_roles
 from embedsweep.serving.errors import ApiError
 from embedsweep.serving.gate import Gate
 from embedsweep.serving.guards import owner_of
 from embedsweep.serving.limits import Limits
-from embedsweep.serving.roles import distinct_roles, role_of, split_role
+from embedsweep.serving.roles import role_of, split_role
 from embedsweep.serving.schemas import (
     Embedding,
     EmbeddingsReply,
@@ -140,7 +140,7 @@ def _encoded(vector: FloatArray, encoding: Encoding | None) -> list[float] | str
 
 def _card(served: Served, default_role: TextRole | None) -> ModelCard:
     embedder = served.embedder
-    roles = distinct_roles(embedder) if embedder else []
+    roles = distinct_roles(embedder.effective_role) if embedder else []
     return ModelCard(
         id=served.id,
         created=served.created,

@@ -16,14 +16,13 @@ from types import FrameType
 import uvicorn
 
 from embedsweep.core.errors import StoreError
-from embedsweep.core.roles import TextRole
+from embedsweep.core.roles import TextRole, distinct_roles
 from embedsweep.serving.address import Address, check_access, listener_at
 from embedsweep.serving.app import create_app
 from embedsweep.serving.fine_tuning.service import FineTuning
 from embedsweep.serving.gate import Gate
 from embedsweep.serving.limits import Limits
 from embedsweep.serving.protocol import JsonErrorProtocol
-from embedsweep.serving.roles import distinct_roles
 from embedsweep.serving.shelf import LoadedModel, ModelShelf
 from embedsweep.serving.watch import polling
 
@@ -84,7 +83,7 @@ def serve(
 
 def _described(model: LoadedModel, default_role: TextRole | None) -> str:
     details = f"dimension {model.embedder.dimension}"
-    if roles := distinct_roles(model.embedder):
+    if roles := distinct_roles(model.embedder.effective_role):
         details += f", roles {', '.join(roles)}, default role {default_role or 'none'}"
     return f"{model} ({details})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,16 +14,16 @@ import yaml
 from mlflow import pyfunc
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema
-from mlflow.types.llm import EMBEDDING_MODEL_INPUT_SCHEMA, EMBEDDING_MODEL_OUTPUT_SCHEMA
+from mlflow.types import DataType, ParamSchema, ParamSpec
+from mlflow.types.llm import EMBEDDING_MODEL_OUTPUT_SCHEMA
 
 from embedsweep.core.ports import TrialStart
 from embedsweep.core.recipe import AdapterRecipe, LocalRecipe, Recipe
 from embedsweep.stores.manifest import OWN_FOLDER, SENTENCE_TRANSFORMERS_FOLDER
 from embedsweep.stores.mlflow_run import Tag
 
-_TEXTS = Schema([ColSpec("string")])
-"""Texts in whatever holds them: of a column with a name, MLflow would refuse lists."""
+_ROLE = ParamSchema([ParamSpec("input_type", DataType.string, default=None)])
+"""The inputs have no schema: with one, MLflow drops a column of roles or rejects lists."""
 
 _TASK = "llm/v1/embeddings"
 _CONDA_FILE = "conda.yaml"
@@ -36,34 +36,25 @@ class Flavour:
     """How MLflow loads a kind of model.
 
     Attributes:
-        folder: Where the model lies beside its description.
-        loader: The module that opens it.
-        libraries: What the module needs.
-        inputs: What MLflow lets through to the model.
-        config: What MLflow passes on to the module.
+        folder: Where the model is, next to its description.
+        libraries: What `_LOADER` needs to open it.
     """
 
     folder: str
-    loader: str
     libraries: tuple[str, ...]
-    inputs: Schema
-    config: Mapping[str, Any] = field(default_factory=dict)
 
+
+_LOADER = "embedsweep.wiring.pyfunc"
+"""Opens every kind of model. MLflow's own loader knows no roles, and runs code from the model."""
 
 WEIGHTS = Flavour(
     SENTENCE_TRANSFORMERS_FOLDER,
-    "mlflow.sentence_transformers",
-    ("mlflow", "sentence-transformers", "transformers", "torch"),
-    EMBEDDING_MODEL_INPUT_SCHEMA,
-    {"task": _TASK},
+    ("embedsweep", "mlflow", "sentence-transformers", "transformers", "torch"),
 )
 ADAPTER = Flavour(
-    OWN_FOLDER,
-    "embedsweep.wiring.pyfunc",
-    ("embedsweep", "mlflow", "sentence-transformers", "torch", "safetensors", "openai"),
-    _TEXTS,
+    OWN_FOLDER, ("embedsweep", "mlflow", "sentence-transformers", "torch", "safetensors", "openai")
 )
-HOSTED = Flavour(OWN_FOLDER, "embedsweep.wiring.pyfunc", ("embedsweep", "mlflow", "openai"), _TEXTS)
+HOSTED = Flavour(OWN_FOLDER, ("embedsweep", "mlflow", "openai"))
 
 
 def flavour_of(recipe: Recipe) -> Flavour:
@@ -100,17 +91,16 @@ def describe(
         run_id=model.source_run_id,
         model_uuid=model.model_id,
         model_id=model.model_id,
-        signature=ModelSignature(flavour.inputs, EMBEDDING_MODEL_OUTPUT_SCHEMA),
+        signature=ModelSignature(outputs=EMBEDDING_MODEL_OUTPUT_SCHEMA, params=_ROLE),
         metadata={"task": _TASK, Tag.FINGERPRINT.value: start.fingerprint},
         model_size_bytes=sum(path.stat().st_size for path in files.values()),
     )
     pyfunc.add_to_model(
         described,
-        loader_module=flavour.loader,
+        loader_module=_LOADER,
         data=flavour.folder,
         conda_env=_CONDA_FILE,
         python_env=_PYTHON_FILE,
-        model_config=dict(flavour.config) or None,
     )
     if flavour is WEIGHTS:
         described.add_flavor(

@@ -12,7 +12,7 @@ from embedsweep.wiring.evidence import (
     open_upkeep,
     show_pages,
 )
-from embedsweep.wiring.models import opened_model
+from embedsweep.wiring.models import model_at, opened_model
 from embedsweep.wiring.reporting import drawn_page, publish_page
 from embedsweep.wiring.soundness import examine
 from embedsweep.wiring.sweeping import coordinator, load, notes, preflight, truncation
@@ -25,6 +25,7 @@ __all__ = [
     "job_book",
     "load",
     "load_experiment",
+    "model_at",
     "notes",
     "open_ledger",
     "open_registry",

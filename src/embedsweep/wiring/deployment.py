@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def export(stores: str | None, reference: str, folder: Path) -> None:
-    """Copy a registered model into a new folder, its files and its canaries verified."""
+    """Copy a registered model into a new folder, its files and its canaries verified.
+
+    An adapter over a local model is saved as one model that sentence-transformers opens.
+    """
+    from embedsweep.backends.adapter.export import export_adapter
+
     if folder.exists():
         raise UsageError(
             f"folder {folder}", "the command line", "it exists already", "name a new folder"
@@ -32,8 +37,12 @@ def export(stores: str | None, reference: str, folder: Path) -> None:
     home = locations(stores).home
     with scratch(home) as work, opener(home) as open_model:
         fetched = open_registry(stores).fetch(reference, work)
-        check_canaries(open_model(fetched), work, reference)
-        shutil.copytree(fetched, folder)
+        embedder = open_model(fetched)
+        check_canaries(embedder, work, reference)
+        if export_adapter(embedder, folder):
+            check_canaries(open_model(folder), work, str(folder))
+        else:
+            shutil.copytree(fetched, folder)
 
 
 def serve(

@@ -10,8 +10,10 @@ from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from embedsweep.core.canaries import check_canaries
+from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import Base
 from embedsweep.wiring.evidence import job_book, locations, open_registry, scratch
@@ -210,6 +212,35 @@ def opened_model(stores: str | None, reference: str) -> Iterator[Embedder]:
             embedder = open_model(open_registry(stores).fetch(reference, work))
             check_canaries(embedder, work, reference)
             yield embedder
+
+
+@contextmanager
+def model_at(
+    stores: str | None, url: str, name: str, key_variable: str | None = None
+) -> Iterator[Embedder]:
+    """A model of a server that speaks the OpenAI API.
+
+    Args:
+        stores: Where the evidence is kept.
+        url: Base URL of the server.
+        name: The server's name of the model.
+        key_variable: Variable that holds the server's key; `None` for the default one.
+
+    Raises:
+        UsageError: If the URL is not one of HTTP, or the variable is not set.
+    """
+    from embedsweep.backends.hosted.backend import open_hosted_base
+
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise UsageError(
+            f"--url {url}",
+            "the command line",
+            "it starts with neither http:// nor https://",
+            "give the server's base URL, such as --url http://127.0.0.1:8000/v1",
+        )
+    with providers(locations(stores).home, {}) as known:
+        connect = partial(known.connect, key_variable=key_variable)
+        yield open_hosted_base(Base(name, url.rstrip("/")), connect)
 
 
 def _opened(known: Providers, folder: Path) -> Embedder:

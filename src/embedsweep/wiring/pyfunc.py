@@ -1,7 +1,7 @@
-"""What `mlflow.pyfunc.load_model` opens adapters and hosted models with.
+"""What `mlflow.pyfunc.load_model` opens models of every kind with.
 
-Those models are kept as what finds the frozen model, or the provider's, again. MLflow loads this
-module by its name, so no code lies with the model.
+MLflow imports this module by its name, so a model contains no code. Adapters and hosted models are
+kept as what finds the frozen model, or the provider's, again.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from embedsweep.core.errors import UsageError
+from embedsweep.core.roles import ROLE_NAMES, TextRole, distinct_roles
 from embedsweep.wiring.evidence import locations
 from embedsweep.wiring.models import opener
 
 if TYPE_CHECKING:
     from embedsweep.core.ports import Embedder
 
-INPUT_COLUMN = "input"
-"""A table with this column is answered as the OpenAI API does, as by MLflow's own flavour."""
+INPUT = "input"
+INPUT_TYPE = "input_type"
 
 
 class PyfuncModel:
@@ -33,29 +37,73 @@ class PyfuncModel:
         self._embedder = embedder
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - MLflow's
-        """Vectors of texts.
+        """Embed texts.
 
         Args:
-            model_input: A text, a list or column of texts, or a table with texts in its first
-                column.
-            params: Not used.
+            model_input: A text; a list, array or column of texts; a table, whose column ``input``
+                or else first column holds texts; or the body of a request to the OpenAI API.
+            params: ``input_type`` is the role of the texts, by any name of `ROLE_NAMES`. A table's
+                column ``input_type`` and a body's field of that name go before it.
 
         Returns:
-            float32 of shape (texts, dimension); for a table whose first column is ``input``, the
-            reply that the OpenAI API gives.
+            float32 of shape (texts, dimension); for a body, and for a table with a column
+            ``input``, the reply that the OpenAI API gives.
+
+        Raises:
+            UsageError: If no role is given for a model that embeds queries and documents
+                differently, or one that is unknown.
         """
-        del params
-        columns = getattr(model_input, "columns", None)
-        if columns is None:
-            texts = [model_input] if isinstance(model_input, str) else list(model_input)
-            return self._embedder.embed(texts)
-        texts = model_input.iloc[:, 0].tolist()
-        if texts and isinstance(texts[0], list):
-            texts = texts[0]
-        vectors = self._embedder.embed(texts)
-        if columns[0] != INPUT_COLUMN:
-            return vectors
-        return _reply(vectors.tolist(), _tokens(self._embedder, texts))
+        texts, roles = _read(model_input, (params or {}).get(INPUT_TYPE))
+        vectors = np.zeros((len(texts), self._embedder.dimension), np.float32)
+        tokens = 0
+        for role in dict.fromkeys(roles):
+            rows = [row for row, each in enumerate(roles) if each == role]
+            some = [texts[row] for row in rows]
+            known = self._role(role)
+            vectors[rows] = self._embedder.embed(some, known)
+            tokens += _tokens(self._embedder, some, known)
+        return _reply(vectors.tolist(), tokens) if _is_request(model_input) else vectors
+
+    def _role(self, name: str | None) -> TextRole:
+        if name is None and not distinct_roles(self._embedder.effective_role):
+            return TextRole.PLAIN
+        if name is not None and name in ROLE_NAMES:
+            return ROLE_NAMES[name]
+        raise UsageError(
+            f"{INPUT_TYPE} {name!r}",
+            "the input of predict",
+            "this model embeds queries and documents differently"
+            if name is None
+            else f"expected one of {', '.join(ROLE_NAMES)}",
+            'pass params={"input_type": "query"} or params={"input_type": "document"}',
+        )
+
+
+def _is_request(model_input: Any) -> bool:  # noqa: ANN401 - MLflow's
+    columns = getattr(model_input, "columns", None)
+    return isinstance(model_input, dict) if columns is None else INPUT in columns
+
+
+def _read(model_input: Any, named: str | None) -> tuple[list[str], list[str | None]]:  # noqa: ANN401 - MLflow's
+    """Return the texts, and the name of each text's role or `None`."""
+    columns = getattr(model_input, "columns", None)
+    if columns is not None:
+        others = [column for column in columns if column != INPUT_TYPE]
+        texts = _listed(model_input[INPUT if INPUT in columns else others[0]].tolist())
+        if INPUT_TYPE in columns:
+            return texts, [each or named for each in model_input[INPUT_TYPE].tolist()]
+        return texts, [named] * len(texts)
+    if isinstance(model_input, dict):
+        texts, named = _listed(model_input[INPUT]), model_input.get(INPUT_TYPE) or named
+    else:
+        texts = _listed(model_input)
+    return texts, [named] * len(texts)
+
+
+def _listed(given: Any) -> list[str]:  # noqa: ANN401 - MLflow's
+    """Return the texts of a text, of what holds texts, or of a cell that holds a list of them."""
+    texts = [given] if isinstance(given, str) else list(given)
+    return list(texts[0]) if texts and isinstance(texts[0], list) else texts
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
@@ -66,10 +114,10 @@ def _load_pyfunc(path: str) -> PyfuncModel:
     return PyfuncModel(running.enter_context(opener(home))(Path(path)))
 
 
-def _tokens(embedder: Embedder, texts: list[str]) -> int:
+def _tokens(embedder: Embedder, texts: list[str], role: TextRole) -> int:
     from embedsweep.serving.served import token_count
 
-    return token_count(embedder, texts)
+    return token_count(embedder, texts, role)
 
 
 def _reply(vectors: list[list[float]], tokens: int) -> dict[str, Any]:

@@ -20,14 +20,16 @@ class AdapterEmbedder:
         held: The frozen model behind something that holds vectors, for `recalling`.
 
     Attributes:
+        base: The frozen model.
+        head: The head.
         count_tokens: The frozen model's, where it has one; else there is no such attribute.
     """
 
     count_tokens: Callable[[Sequence[str], TextRole], int]
 
     def __init__(self, base: Embedder, head: ResidualHead, held: Embedder | None = None) -> None:
-        self._base = base
-        self._head = head
+        self.base = base
+        self.head = head
         self._held = held
         count = getattr(base, "count_tokens", None)
         if count is not None:
@@ -35,10 +37,10 @@ class AdapterEmbedder:
 
     @property
     def dimension(self) -> int:
-        return self._base.dimension
+        return self.base.dimension
 
     def effective_role(self, role: TextRole) -> TextRole:
-        return self._base.effective_role(role)
+        return self.base.effective_role(role)
 
     @property
     def recalling(self) -> AdapterEmbedder:
@@ -47,13 +49,13 @@ class AdapterEmbedder:
         The frozen model is asked for them once by all that one backend opened, and live: what it
         gave then is held, and nothing of an earlier process.
         """
-        return self if self._held is None else AdapterEmbedder(self._held, self._head)
+        return self if self._held is None else AdapterEmbedder(self._held, self.head)
 
     def embed(self, texts: Sequence[str], role: TextRole = TextRole.PLAIN) -> FloatArray:
         with torch.inference_mode():
             # The head leaves what it is given as it is, so that no copy is needed.
-            frozen = torch.from_numpy(self._base.embed(texts, role))
-            vectors: FloatArray = self._head(frozen).numpy()
+            frozen = torch.from_numpy(self.base.embed(texts, role))
+            vectors: FloatArray = self.head(frozen).numpy()
         return vectors
 
 

@@ -29,6 +29,9 @@ class ResidualHead(nn.Module):
         head: The function's shape.
         dimension: Length of the vectors.
         width: Rank or hidden units; None for a linear head, and only for it.
+
+    Attributes:
+        bends: Whether an activation is between its matrices.
     """
 
     def __init__(self, head: Head, dimension: int, width: int | None) -> None:
@@ -45,7 +48,7 @@ class ResidualHead(nn.Module):
             nn.init.normal_(first.weight, std=dimension**-0.5)
             layers = [first, nn.GELU(), last] if head is Head.MLP else [first, last]
         self.residual = nn.Sequential(*layers)
-        self._bends = head is Head.MLP
+        self.bends = head is Head.MLP
 
     @torch.no_grad()
     def forward(self, vectors: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class ResidualHead(nn.Module):
         *first, last = self.parameters()
         with torch.no_grad():
             hidden = functional.linear(vectors, first[0]) if first else vectors
-            bent = functional.gelu(hidden) if self._bends else hidden
+            bent = functional.gelu(hidden) if self.bends else hidden
             units, lengths = _to_unit(functional.linear(bent, last).add_(vectors))
         value = objective(units.requires_grad_())
         value.backward()  # type: ignore[no-untyped-call]
@@ -83,7 +86,7 @@ class ResidualHead(nn.Module):
             last.grad = of_rows.T @ bent
             if first:
                 of_hidden = of_rows @ last
-                if self._bends:
+                if self.bends:
                     of_hidden = torch.ops.aten.gelu_backward(of_hidden, hidden)
                 first[0].grad = of_hidden.T @ vectors
         return value

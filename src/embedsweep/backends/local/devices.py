@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,8 +11,13 @@ from threading import Lock
 
 import torch
 
+from embedsweep.core.errors import UsageError
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of glibc's ``mallopt`` parameters (malloc.h)."""
+
+PRECISION = "EMBEDSWEEP_PRECISION"
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _TENSOR_CORES = (7, 0)
 """The compute capability of the first GPUs that multiply faster in float16 (Volta)."""
@@ -25,7 +31,22 @@ def best_device() -> str:
 
 
 def fast_precision(device: str) -> torch.dtype:
-    """What the device multiplies fast in: bfloat16 or float16 in its hardware, else float32."""
+    """What the device multiplies fast in: bfloat16 or float16 in its hardware, else float32.
+
+    The variable `PRECISION` overrides it.
+
+    Raises:
+        UsageError: If the variable names no precision.
+    """
+    if named := os.environ.get(PRECISION):
+        if named in _PRECISIONS:
+            return _PRECISIONS[named]
+        raise UsageError(
+            f"precision {named!r}",
+            f"the environment variable {PRECISION}",
+            f"expected one of {', '.join(_PRECISIONS)}",
+            f"set {PRECISION}=float32, or unset it",
+        )
     if device == "cuda":
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return gpu_precision(torch.cuda.get_device_capability(), bfloat16=bfloat16)
