@@ -277,7 +277,7 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def test_tokens_are_the_models_where_it_counts_them(tmp_path: Path) -> None:
     class Counting(HashEmbedder):
-        def count_tokens(self, texts):
+        def count_tokens(self, texts, role=None):
             return 7 * len(texts)
 
     cache = EmbeddingCache(tmp_path)

@@ -38,6 +38,8 @@ HOSTED = {
         HOSTED,
         {**ADAPTER, "key_variable": "TEAM_TOKEN"},
         {**HOSTED, "key_variable": "OPENAI_API_KEY"},
+        {**HOSTED, "prompts": {"query": "query: ", "plain": ""}},
+        {**ADAPTER, "base": {**ADAPTER["base"], "prompts": {"document": "passage: "}}},  # type: ignore[dict-item]
     ],
 )
 def test_what_is_written_is_read(values: dict[str, object], tmp_path: Path) -> None:
@@ -65,6 +67,10 @@ def test_a_folder_without_the_file_holds_a_local_model(tmp_path: Path) -> None:
         ({**ADAPTER, "base": {"model": "m", "dimensions": None}}, "base.provider"),
         ({**ADAPTER, "base": {**ADAPTER["base"], "dimensions": 1.5}}, "base.dimensions"),  # type: ignore[dict-item]
         ({**ADAPTER, "base": {**ADAPTER["base"], "port": 1}}, "base.port"),  # type: ignore[dict-item]
+        ({**ADAPTER, "base": {**ADAPTER["base"], "prompts": {"query": 1}}}, "base.prompts"),  # type: ignore[dict-item]
+        ({**ADAPTER, "prompts": {"query": "query: "}}, "prompts"),
+        ({**HOSTED, "prompts": {"question": "query: "}}, "prompts"),
+        ({**HOSTED, "prompts": None}, "prompts"),
         ({**ADAPTER, "head": "cubic"}, "head"),
         ({**ADAPTER, "head": {}}, "head"),
         ({**ADAPTER, "width": "8"}, "width"),
