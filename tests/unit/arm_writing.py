@@ -27,6 +27,19 @@ URL = "http://gpu-machine:8000/v1"
 RANKING = "multiple_negatives_ranking"
 
 
+class Lowest:
+    """Answers a search space with the least of everything."""
+
+    def choice(self, name, options):
+        return options[0]
+
+    def uniform(self, name, low, high, *, log):
+        return low
+
+    def integer(self, name, low, high, *, log):
+        return low
+
+
 def load(folder: Path, text: str, **environ: str) -> Experiment:
     path = folder / "experiment.yaml"
     path.write_text(text, encoding="utf-8")

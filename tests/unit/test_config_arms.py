@@ -9,17 +9,7 @@ import pytest
 from embedsweep.config.arms import ARM_KINDS
 from embedsweep.core.bill import Price
 from embedsweep.core.experiment import Budget
-from embedsweep.core.recipe import (
-    AdapterRecipe,
-    Base,
-    FileForm,
-    Head,
-    HostedRecipe,
-    recipe_as_dict,
-    recipe_fingerprint,
-    recipe_from_dict,
-)
-from embedsweep.core.roles import Prompts
+from embedsweep.core.recipe import AdapterRecipe, Base, FileForm, Head, HostedRecipe
 from embedsweep.core.space import Arm, Choice, Integers, Uniform
 from tests.unit.arm_writing import (
     ADAPTER,
@@ -29,23 +19,11 @@ from tests.unit.arm_writing import (
     LOCAL,
     RANKING,
     URL,
+    Lowest,
     indented,
     load,
     refused,
 )
-
-
-class Lowest:
-    """Answers a search space with the least of everything."""
-
-    def choice(self, name, options):
-        return options[0]
-
-    def uniform(self, name, low, high, *, log):
-        return low
-
-    def integer(self, name, low, high, *, log):
-        return low
 
 
 class Highest(Lowest):
@@ -384,39 +362,3 @@ def test_a_bad_price_or_cap_is_refused(tmp_path, bad, good, what, words):
     assert (fault.what, fault.line) == (what, ARM_LINE + 2)
     assert words in fault.why
     assert load(tmp_path, f"{HEAD}{LOCAL}{good}\n").name == "arms"
-
-
-@pytest.mark.parametrize("kind", [LOCAL, ADAPTER])
-def test_prompts_belong_to_the_arm_its_bases_and_its_recipes(tmp_path: Path, kind: str):
-    given = 'prompts: {query: "query: ", plain: ""}'
-    space = load(tmp_path, f"{HEAD}{kind}      {given}\n").space
-    prompts = Prompts(query="query: ", plain="")
-    (arm,) = space.arms
-    assert arm.prompts == prompts
-    assert [base.prompts for base in space.bases()] == [prompts]
-    _, recipe = space.draw(Lowest())
-    assert recipe.base.prompts == prompts
-    assert recipe_as_dict(recipe)["prompts"] == {"query": "query: ", "plain": ""}
-    assert recipe_from_dict(recipe_as_dict(recipe)) == recipe
-    # The control: without them the space, the recipe and the base are others.
-    bare = load(tmp_path, f"{HEAD}{kind}").space
-    _, plain = bare.draw(Lowest())
-    assert "prompts" not in recipe_as_dict(plain)
-    assert bare.fingerprint != space.fingerprint
-    assert recipe_fingerprint(plain) != recipe_fingerprint(recipe)
-    assert str(plain.base) != str(recipe.base)
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
-        ("prompts: {}", "it names no prompt"),
-        ("prompts: {query: 3}", "3, expected text"),
-        ('prompts: {question: "q: "}', "no such key here, expected query, document, plain"),
-        ('prompts: "query: "', "expected keys with values"),
-        ('prompts: [{query: "q: "}]', "expected keys with values"),
-    ],
-)
-def test_faulty_prompts_are_told(tmp_path: Path, given: str, why: str):
-    (fault,) = refused(tmp_path, f"{HEAD}{LOCAL}      {given}\n")
-    assert why in fault.why
