@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep.workflows.compare import leaderboard
 
     experiment = wiring.load_experiment(options.experiment)
-    board = leaderboard(wiring.open_ledger(options.stores), experiment.name)
+    ledger = wiring.open_ledger(options.stores)
+    board = leaderboard(ledger, experiment.name, experiment.policy)
     if options.report is not None:
         _write_page(options, board)
     if options.json:

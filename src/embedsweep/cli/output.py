@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from embedsweep.core.finalists import Finalist
+from embedsweep.core.losses import LOSS_ALPHA
 from embedsweep.core.promotion import Comparison, Decision
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Failed, Trial
@@ -89,6 +90,8 @@ def _print_evidence(board: Leaderboard) -> None:
             f"{real} of {len(board.differences)} pairs of models really differ (paired, corrected "
             "over all pairs, family-wise error 5 %)"
         )
+    if board.losses_in_words:
+        print(board.losses_in_words)
     for line in board.notes:
         print(f"note: {line}")
 
@@ -110,7 +113,8 @@ def _print_finalists(board: Leaderboard) -> None:
             why = (
                 f"the median seed of {board.names[finalist.trial.run_id]}, which has the best mean"
             )
-    print(f"for promotion: {board.names[candidate.run_id]}, {why}")
+    name = board.names[candidate.run_id]
+    print(f"for promotion: {name}, {why}{board.passed_over_in_words}")
 
 
 def _finalist(board: Leaderboard, finalist: Finalist) -> list[str]:
@@ -148,7 +152,7 @@ def _row(board: Leaderboard, trial: Trial, side: Sequence[Measure]) -> list[str]
         board.names[trial.run_id],
         _number(trial.metrics.get(board.objective.key("valid"))),
         f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-",
-        _against_best(board, trial),
+        f"{_against_best(board, trial)}{board.mark(trial)}",
         *(_number(trial.metrics.get(measure.key("valid"))) for measure in side),
         f"{trial.seconds:.0f}",
         _recipe(trial),
@@ -241,6 +245,7 @@ def print_decision(decision: Decision, *, recorded: bool) -> None:
     print(f"{decision.model}: {decision.verdict.value}{earlier}")
     if decision.comparison is not None:
         _print_comparison(decision.comparison)
+        _print_differences(decision.comparison)
     print(
         f"  look {decision.look} at this test split, which spends {decision.alpha:.4g} of the "
         f"false promotion rate; {_picked(decision)}"
@@ -274,6 +279,21 @@ def _print_comparison(found: Comparison) -> None:
     )
 
 
+def _print_differences(found: Comparison) -> None:
+    for each in found.differences:
+        low, high = each.interval
+        p_value = "not tested" if each.p_worse is None else f"p = {each.p_worse:.4g}"
+        print(
+            f"  {each.measure}: {each.candidate:.4f}, champion {each.champion:.4f}, "
+            f"{each.gain:+.4f} ({low:+.4f} to {high:+.4f}), {p_value}{each.remark}"
+        )
+    if found.differences:
+        print(
+            f"  p of 'not worse': one-sided, corrected for {len(found.differences)} metrics, "
+            f"significant up to {LOSS_ALPHA}"
+        )
+
+
 def decision_as_dict(decision: Decision) -> dict[str, Any]:
     """The shape that ``promote --json`` prints."""
     found = decision.comparison
@@ -293,6 +313,7 @@ def decision_as_dict(decision: Decision) -> dict[str, Any]:
             "groups": found.units,
             "smallest_detectable": found.smallest_detectable,
             "optimism": found.optimism,
+            "differences": [each.as_dict() for each in found.differences],
         }
     return {
         "verdict": decision.verdict.value,

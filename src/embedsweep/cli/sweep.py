@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         with uncollected():
             experiment, dataset, services = _made_ready(options, shown, running)
         run_sweep(experiment, dataset, services, SweepOptions(trials, options.new_study))
-        board = leaderboard(services.ledger, experiment.name)
+        board = leaderboard(services.ledger, experiment.name, experiment.policy)
         promotion, unjudged = None, None
         if not options.no_promote and board.best is not None:
             shown.say("promotion: candidate and champion on the test split")

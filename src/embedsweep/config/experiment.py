@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from embedsweep.config.arm_section import Arm as ArmSection
 from embedsweep.config.data_section import DataSection
 from embedsweep.config.document import Document, read_document
+from embedsweep.config.fields import ANY_LOSS
 from embedsweep.config.refusal import Reading
 from embedsweep.config.schema import ExperimentFile
 from embedsweep.config.translation import faults_of
@@ -68,7 +69,7 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
         pruner=file.search.pruner,
         budget=Budget(**file.budget.model_dump()),
         model=file.promotion.model or file.name,
-        policy=PromotionPolicy(guards=file.guards, **file.promotion.model_dump(exclude={"model"})),
+        policy=_policy(file),
         scouts=file.search.scouts,
         finalists=FinalistPlan(**finalists.model_dump()) if finalists else None,
         prices={name: Price(**price.model_dump()) for name, price in file.prices.items()},
@@ -77,6 +78,14 @@ def _experiment(file: ExperimentFile, document: Document) -> Experiment:
             for arm in file.search.arms
             if arm.provider_name and arm.key_variable
         },
+    )
+
+
+def _policy(file: ExperimentFile) -> PromotionPolicy:
+    return PromotionPolicy(
+        guards={name: bound for name, bound in file.guards.items() if bound != ANY_LOSS},
+        unguarded=frozenset(name for name, bound in file.guards.items() if bound == ANY_LOSS),
+        **file.promotion.model_dump(exclude={"model"}),
     )
 
 

@@ -13,11 +13,15 @@ from pydantic import (
     PlainValidator,
     StrictStr,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
 )
 
+from embedsweep.config.document import parse_number
 from embedsweep.config.knobs import REAL, WHOLE
 from embedsweep.config.refusal import Reading, expanded, nearest, refused, shown
+from embedsweep.core.losses import OFF
 from embedsweep.core.report import PLAIN, RANKED, WITHOUT_SCORES, Measure
 
 SEEDS = 2**32
@@ -25,6 +29,9 @@ SEEDS = 2**32
 
 NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}$"
 ARM_NAME_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
+ANY_LOSS = float("-inf")
+"""The bound that ``off`` means."""
+
 RULES = {
     NAME_PATTERN: "1 to 80 letters, digits, _, - and dots, no dot at the start",
     ARM_NAME_PATTERN: "1 to 40 letters, digits, _ and -",
@@ -95,6 +102,27 @@ ArmName = Annotated[StrictStr, Field(pattern=ARM_NAME_PATTERN)]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS), WHOLE]
 Count = Annotated[int, Field(ge=1), WHOLE]
 Share = Annotated[float, Field(ge=0, lt=1), REAL]
+
+
+def _or_off(value: object, bound: ValidatorFunctionWrapHandler) -> float:
+    """Read ``off``, which YAML 1.1 reads as ``false``, as `ANY_LOSS`; anything else as a bound."""
+    if value is False or (isinstance(value, str) and value.strip().lower() in (OFF, "false")):
+        return ANY_LOSS
+    if not isinstance(value, int | float) or value is True:
+        why = f"{shown(value)}, expected a number from -1 to 0, or off"
+        fix = "write off to allow any loss, or the largest loss allowed, such as -0.01"
+        if not isinstance(value, str) or parse_number(value) is None:
+            raise refused(why, fix)
+    return float(bound(value))
+
+
 _MEASURE_SCHEMA = WithJsonSchema({"type": "string", "examples": ["ndcg@10", "accuracy"]})
 Objective = Annotated[Measure, PlainValidator(_objective), _MEASURE_SCHEMA]
+GuardBound = Annotated[
+    Annotated[float, Field(ge=-1, le=0), REAL],
+    WrapValidator(_or_off),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": -1, "maximum": 0}, {"enum": [OFF, False]}]}
+    ),
+]
 GuardedMeasure = Annotated[Measure, PlainValidator(_measure), _MEASURE_SCHEMA]

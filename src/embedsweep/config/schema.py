@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from embedsweep.config.arms import AnyArm
 from embedsweep.config.data_section import DataSection
-from embedsweep.config.fields import FieldName, GuardedMeasure, Name, Objective, Seed
+from embedsweep.config.fields import FieldName, GuardBound, GuardedMeasure, Name, Objective, Seed
 from embedsweep.config.knobs import REAL, WHOLE, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.experiment import PrunerKind, Sampler
@@ -117,9 +117,6 @@ class PromotionSection(Section):
         return spending
 
 
-GuardBound = Annotated[float, Field(ge=-1, le=0), REAL]
-
-
 class ExperimentFile(Section):
     """An experiment: which recipes to try on which data, and by what measure to judge them."""
 
@@ -130,7 +127,8 @@ class ExperimentFile(Section):
     objective: Objective
     """The one measure that decides, such as ndcg@10; of every measure higher is better."""
     guards: dict[GuardedMeasure, GuardBound] = Field(default_factory=dict)
-    """What may not get worse than this at promotion, as a negative number or 0."""
+    """The largest loss allowed at promotion by metric, as a negative number or 0; `off` allows any
+    loss. A headline metric without a guard must not get significantly worse."""
     search: SearchSection
     """What may be tried."""
     budget: BudgetSection = Field(default_factory=BudgetSection)

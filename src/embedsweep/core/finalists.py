@@ -6,7 +6,7 @@ its seed. The further seeds were picked by nobody: their mean is what the recipe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -83,12 +83,25 @@ def finalists(trials: Sequence[Trial], objective: Measure) -> list[Finalist]:
     return sorted(found, key=lambda each: (-(each.mean(objective) or 0.0), each.trial.number))
 
 
-def candidate_of(trials: Sequence[Trial], objective: Measure) -> Trial | None:
-    """The trial to promote: the best finalist's median seed, else the best trial; None if none."""
+def candidate_of(
+    trials: Sequence[Trial], objective: Measure, barred: Collection[str] = ()
+) -> Trial | None:
+    """Return the trial to promote: the best finalist's median seed, or else the best trial.
+
+    Args:
+        trials: All trials of the sweep.
+        objective: The sweep's objective.
+        barred: Run ids of trials that are passed over. If every trial with a score is barred,
+            none is passed over: the test split decides.
+    """
     for finalist in finalists(trials, objective):
         if finalist.mean(objective) is not None:
-            return finalist.median(objective)
-    return best_trial(list(trials), objective, Role.TRIAL)
+            median = finalist.median(objective)
+            if median.run_id not in barred:
+                return median
+    left = [trial for trial in trials if trial.run_id not in barred]
+    found = best_trial(left, objective, Role.TRIAL)
+    return found or (candidate_of(trials, objective) if barred else None)
 
 
 def _seedless(recipe: Recipe) -> Recipe:

@@ -102,6 +102,8 @@ class Findings:
         standings: All trials, baselines and finalists among them, the best first.
         best: What was chosen on validation: the candidate for promotion; None if none completed.
         untuned: The untuned model it is measured against; None if there is none.
+        passed_over: The trial that would be `best` without a significant loss in another metric;
+            `None` if it is.
         arms: What could be tried.
         decision: The promotion of this sweep's candidate; None if there was none.
         min_gain: What the interval of the gain must exceed for promotion.
@@ -124,6 +126,7 @@ class Findings:
     standings: Sequence[Standing]
     best: Trial | None = None
     untuned: Trial | None = None
+    passed_over: Trial | None = None
     arms: Sequence[Arm] = ()
     decision: Decision | None = None
     min_gain: float = 0.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from embedsweep.core.looks import AlphaPlan, Spending
+from embedsweep.core.losses import OFF, Guard, MetricDifference, allowed
 from embedsweep.core.report import Measure
 
 MIN_QUERIES = 30
@@ -66,6 +67,8 @@ class Comparison:
         smallest_detectable: The gain this test set would find in 80 % of tries.
         confidence: Of the interval.
         guards: Change by guarded measure, candidate minus rival.
+        differences: Changes of the other headline metrics; empty in records of versions that did
+            not compare them.
         dimensions: Lengths of the candidate's and the rival's vectors; None where the rival never
             was in use.
         latencies: Median seconds to embed one query, candidate and rival; None if not measured.
@@ -87,9 +90,17 @@ class Comparison:
     smallest_detectable: float
     confidence: float = 0.95
     guards: Mapping[Measure, float] = field(default_factory=dict)
+    differences: tuple[MetricDifference, ...] = ()
     dimensions: tuple[int, int] | None = None
     latencies: tuple[float, float] | None = None
     optimism: float | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """Return the results of the tests under their MLflow names."""
+        found = {"gain": self.gain, "p_value": self.p_value}
+        for each in self.differences:
+            found |= each.metrics()
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,9 @@ class PromotionPolicy:
         confidence: 1 minus the false promotion rate accepted on one test split, over all looks
             at it, such as 0.95.
         min_gain: The interval's lower end must exceed this.
-        guards: Largest loss allowed by measure, as a negative number or 0.
+        guards: Largest loss allowed by measure, as a negative number or 0. For a headline metric
+            it replaces the test of a significant loss.
+        unguarded: Headline metrics in which any loss is allowed.
         looks: How many candidates one test split may judge.
         spending: How the false promotion rate is parted among them.
         slice_loss: Largest loss allowed to any slice, as a negative number or 0; None for any.
@@ -112,6 +125,7 @@ class PromotionPolicy:
     confidence: float = 0.95
     min_gain: float = 0.0
     guards: Mapping[Measure, float] = field(default_factory=dict)
+    unguarded: frozenset[Measure] = frozenset()
     looks: int = 5
     spending: Spending = Spending.HALVING
     slice_loss: float | None = None
@@ -123,6 +137,27 @@ class PromotionPolicy:
         """How the false promotion rate is spent over the looks."""
         # Without what binary fractions add to 1 - 0.95.
         return AlphaPlan(round(1 - self.confidence, 12), self.looks, self.spending)
+
+    def guard(self, measure: Measure) -> Guard | None:
+        """Return the guard of a metric; `None` if the experiment names none."""
+        return OFF if measure in self.unguarded else self.guards.get(measure)
+
+    def allows(self, measure: Measure, gain: float) -> bool:
+        """Return whether a guard of the experiment allows a significant loss of this size."""
+        guard = self.guard(measure)
+        return guard is not None and allowed(guard, gain)
+
+    def lifts(self, decision: Decision) -> bool:
+        """Return whether the decision rejected a loss that this policy's guards now allow."""
+        found = decision.comparison
+        return (
+            decision.verdict is Verdict.REFUSED
+            and found is not None
+            and any(
+                each.refuses and not replace(each, guard=self.guard(each.measure)).refuses
+                for each in found.differences
+            )
+        )
 
     def decide(
         self, comparison: Comparison, alpha: float, slices: Sequence[SliceChange] = ()
@@ -144,6 +179,11 @@ class PromotionPolicy:
                 f"{comparison.units} independent test examples, at least {MIN_QUERIES} are needed"
             )
         broken += [
+            *(
+                each.in_words(comparison.confidence)
+                for each in comparison.differences
+                if each.worse and each.guard is None
+            ),
             *self._worse_slices(slices),
             *self._too_slow(comparison),
             *self._other_length(comparison),
@@ -257,6 +297,7 @@ class Decision:
                 "measure": str(found.measure),
                 "interval": list(found.interval),
                 "guards": {str(measure): change for measure, change in found.guards.items()},
+                "differences": [each.as_dict() for each in found.differences],
             }
         return values
 
@@ -274,5 +315,8 @@ class Decision:
             comparison["guards"] = {
                 Measure.parse(name): change for name, change in comparison["guards"].items()
             }
+            # Records of earlier versions have no differences.
+            rows = comparison.get("differences", ())
+            comparison["differences"] = tuple(map(MetricDifference.from_dict, rows))
             given["comparison"] = Comparison(**comparison)
         return cls(**given)

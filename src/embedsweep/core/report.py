@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,17 @@ WITHOUT_SCORES = frozenset(
     {"macro_f1", "knn_macro_f1", "relevance_average_precision", "relevance_f1"}
 )
 """Measures that are no mean over examples: they cannot be compared example by example."""
+
+HEADLINE: Mapping[str, tuple[str, ...]] = {
+    "retrieval": ("mrr@10", "ndcg@10"),
+    "classification": ("accuracy",),
+    "relevance": ("relevance_accuracy",),
+    "triplets": ("triplet_accuracy",),
+    "scored pairs": ("spearman",),
+}
+"""Headline metrics by task. Each has per-example scores and can be tested pairwise. A task has one
+headline metric: the first one that is not the objective. The metrics of one task move together, so
+a second one costs power and finds little."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,6 +76,20 @@ class Measure:
     def key(self, split: str) -> str:
         """Its name in MLflow, which refuses ``@``: ``valid/ndcg_at_10``."""
         return f"{split}/{str(self).replace('@', '_at_')}"
+
+
+def headline_measures(measured: Collection[Measure], objective: Measure) -> tuple[Measure, ...]:
+    """Return the headline metrics next to the objective, at most one per task.
+
+    Args:
+        measured: The metrics that the data gives.
+        objective: The metric that has its own test.
+    """
+    found = []
+    for names in HEADLINE.values():
+        others = [each for name in names if (each := Measure.parse(name)) != objective]
+        found += [each for each in others[:1] if each in measured]
+    return tuple(found)
 
 
 @dataclass(frozen=True)

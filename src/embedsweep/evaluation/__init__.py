@@ -5,6 +5,7 @@ from embedsweep.evaluation.examples import Example, example
 from embedsweep.evaluation.health import check_vectors
 from embedsweep.evaluation.latency import query_latency
 from embedsweep.evaluation.lexical import evaluate_lexical
+from embedsweep.evaluation.losses import Loss, metric_differences, significant_losses
 from embedsweep.evaluation.pairwise import (
     Difference,
     UnitScores,
@@ -20,6 +21,7 @@ __all__ = [
     "Difference",
     "Evaluator",
     "Example",
+    "Loss",
     "UnitScores",
     "check_vectors",
     "compare",
@@ -28,9 +30,11 @@ __all__ = [
     "example",
     "mean_intervals",
     "measures_of",
+    "metric_differences",
     "pairwise_differences",
     "query_latency",
     "selection_optimism",
+    "significant_losses",
     "slice_changes",
     "unit_scores",
 ]

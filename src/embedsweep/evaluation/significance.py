@@ -55,35 +55,45 @@ def compare(
         UsageError: The measure has no per-example scores, or a report lacks it or a guard.
         DataError: The reports cannot be paired.
     """
-    _require_measures(candidate, rival, measure, guards)
-    _require_pairs(candidate, rival, measure, guards)
-    ours, theirs = candidate.scores[measure], rival.scores[measure]
-    # Sorted, so that the same evidence gives the same numbers however it was stored.
-    ids = sorted(ours)
-    scores = np.array([ours[each] for each in ids], dtype=np.float64)
-    rival_scores = np.array([theirs[each] for each in ids], dtype=np.float64)
-    differences = scores - rival_scores
-    sums, sizes = units_of(ids, differences, candidate.groups)
+    differences, sums, sizes = paired_units(candidate, rival, measure, guards)
     level = 1 - confidence if alpha is None else alpha
     _require_spread(len(sums), candidate, measure)
     wins = int((differences > EQUAL).sum())
     losses = int((differences < -EQUAL).sum())
     return Comparison(
         measure=measure,
-        candidate=float(scores.mean()),
-        rival=float(rival_scores.mean()),
+        candidate=candidate.means[measure],
+        rival=rival.means[measure],
         gain=float(differences.mean()),
         interval=bca_interval(sums, sizes, confidence),
         p_value=sign_flip_p_value(sums, resamples_for(level)),
-        n=len(ids),
+        n=len(differences),
         units=len(sums),
         wins=wins,
-        ties=len(ids) - wins - losses,
+        ties=len(differences) - wins - losses,
         losses=losses,
         smallest_detectable=smallest_detectable(sums, sizes, 1 - level),
         confidence=confidence,
         guards={guard: candidate.means[guard] - rival.means[guard] for guard in guards},
     )
+
+
+def paired_units(
+    candidate: Report, rival: Report, measure: Measure, guards: Sequence[Measure] = ()
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return the paired differences by example, and their sum and count by independent unit.
+
+    Raises:
+        UsageError: If the measure has no per-example scores, or a report lacks it or a guard.
+        DataError: If the reports cannot be paired.
+    """
+    _require_measures(candidate, rival, measure, guards)
+    _require_pairs(candidate, rival, measure, guards)
+    ours, theirs = candidate.scores[measure], rival.scores[measure]
+    # Sorted, so that the same evidence gives the same numbers however it was stored.
+    ids = sorted(ours)
+    differences = np.array([ours[each] - theirs[each] for each in ids], dtype=np.float64)
+    return (differences, *units_of(ids, differences, candidate.groups))
 
 
 def units_of(

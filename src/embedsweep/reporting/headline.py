@@ -5,11 +5,12 @@ from __future__ import annotations
 from statistics import fmean
 
 from embedsweep.core.findings import Findings
+from embedsweep.core.losses import LOSS_ALPHA
 from embedsweep.core.promotion import Comparison, Decision, Verdict
 from embedsweep.core.trial import Role
 from embedsweep.reporting.charts.spans import gain_chart
 from embedsweep.reporting.markup import Content, Markup, element, joined
-from embedsweep.reporting.tables import terms
+from embedsweep.reporting.tables import Cell, Row, number, table, terms
 from embedsweep.reporting.wording import (
     counted,
     described,
@@ -38,12 +39,21 @@ def _lead(findings: Findings) -> str:
     tried = sum(row.trial.role is Role.TRIAL for row in findings.standings)
     score = findings.best.score(findings.objective) or 0.0
     says = (
-        f"Of {counted(tried, 'trial')} the best on validation is {named(findings.best)} at "
+        f"Of {counted(tried, 'trial')} {_chosen(findings)} is {named(findings.best)} at "
         f"{score:.4f} ({described(findings.best)})."
     )
+    if findings.passed_over is not None:
+        says += (
+            f" {named(findings.passed_over).capitalize()} is passed over, because it is "
+            "significantly worse than the untuned model in another metric."
+        )
     if findings.decision is None:
         return f"{says} It has not been judged on the test split."
     return f"{says} {_verdict(findings.decision)}"
+
+
+def _chosen(findings: Findings) -> str:
+    return "the best on validation" if findings.passed_over is None else "the candidate"
 
 
 def _verdict(decision: Decision) -> str:
@@ -126,6 +136,7 @@ def promotion(findings: Findings) -> Markup | None:
     if (found := decision.comparison) is not None:
         chart = gain_chart(found.gain, found.interval, findings.min_gain, str(found.measure))
         content += [element("figure", chart, class_="wide"), terms(_evidence(decision), "evidence")]
+        content.append(_differences(found))
     reasons = (element("li", reason, class_="text") for reason in decision.reasons)
     content.append(element("ul", *reasons, class_="reasons"))
     return element("section", *content)
@@ -152,6 +163,33 @@ def _evidence(decision: Decision) -> list[tuple[str, Content]]:
         ours, theirs = (1000 * each for each in found.latencies)
         rows.append(("time of a query", f"{ours:.1f} ms, champion {theirs:.1f} ms"))
     return rows
+
+
+def _differences(found: Comparison) -> Markup | None:
+    """Return the changes of the other headline metrics; `None` if none were compared."""
+    if not found.differences:
+        return None
+    rows = [
+        Row(
+            [
+                Cell(f"{each.measure}"),
+                number(each.candidate),
+                number(each.champion),
+                Cell(signed(each.gain), "num"),
+                Cell(span(*each.interval), "num"),
+                Cell("–" if each.p_worse is None else probability(each.p_worse), "num"),
+                Cell(each.remark.removeprefix(", "), "words"),
+            ]
+        )
+        for each in found.differences
+    ]
+    says = (
+        "Other headline metrics on the test split. p: one-sided test of a loss, corrected for the "
+        f"number of metrics; significant up to {LOSS_ALPHA}."
+    )
+    interval = f"{found.confidence:.0%} interval"
+    head = ["metric", "candidate", "champion before", "gain", interval, "p", ""]
+    return table(head, rows, caption=says)
 
 
 def _units(found: Comparison) -> str:

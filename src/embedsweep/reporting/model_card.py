@@ -137,7 +137,7 @@ def _evidence(decision: Decision) -> list[str]:
         "",
     ]
     if (found := decision.comparison) is not None:
-        lines += [*_numbers(found), ""]
+        lines += [*_numbers(found), "", *_differences(found)]
     reasons = [reason[:SHOWN_REASON] for reason in decision.reasons[:SHOWN_REASONS]]
     return [*lines, *(f"- {reason}" for reason in reasons)]
 
@@ -154,6 +154,21 @@ def _numbers(found: Comparison) -> Iterator[str]:
     yield f"| n | {found.n} |"
     yield f"| better / equal / worse | {found.wins} / {found.ties} / {found.losses} |"
     yield f"| smallest detectable gain | {found.smallest_detectable:.4f} |"
+
+
+def _differences(found: Comparison) -> Iterator[str]:
+    """Yield the changes of the other headline metrics."""
+    if not found.differences:
+        return
+    yield f"| other metric | this model | champion before | gain, {found.confidence:.0%} interval |"
+    yield "|---|---|---|---|"
+    for each in found.differences:
+        low, high = each.interval
+        yield (
+            f"| {each.measure} | {each.candidate:.4f} | {each.champion:.4f} | {each.gain:+.4f}, "
+            f"{low:+.4f} to {high:+.4f}{each.remark} |"
+        )
+    yield ""
 
 
 def _use(trial: Trial, decision: Decision | None, *, is_folder: bool) -> list[str]:

@@ -259,8 +259,7 @@ class MlflowLedger:
             for name, value in report.metrics().items()
         }
         if decision.comparison is not None:
-            metrics["gain"] = decision.comparison.gain
-            metrics["p_value"] = decision.comparison.p_value
+            metrics |= decision.comparison.metrics()
         self.client.log_batch(run_id, metrics=metric_entities(finite(metrics), 0))
         for who, report in reports.items():
             self._write_json(run_id, f"{who}.json", report.as_dict())

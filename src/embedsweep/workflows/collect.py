@@ -11,10 +11,11 @@ from typing import Any
 
 from embedsweep.core.finalists import candidate_of
 from embedsweep.core.ports import Ledger, Registry
-from embedsweep.core.promotion import Decision
+from embedsweep.core.promotion import Decision, PromotionPolicy
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Role, Trial, best_trial
 from embedsweep.core.upkeep import KeptModel, Leftover, Upkeep
+from embedsweep.workflows.losses import Losses, barred, read_losses
 
 Needs = Mapping[str, list[str]]
 """Why a model is needed, by its reference."""
@@ -133,8 +134,9 @@ def _needs(ledger: Ledger, registry: Registry, keep: int) -> Needs:
         if sweep is None:
             continue
         trials = ledger.trials(sweep)
-        for why, trial in _best(trials, Measure.parse(sweep.objective)):
-            if trial is not None and trial.model_reference is not None:
+        objective = Measure.parse(sweep.objective)
+        for why, trial in _best(trials, objective, read_losses(ledger, trials, objective)):
+            if trial.model_reference is not None:
                 needs[trial.model_reference].append(f"{why} of the newest sweep of {name}")
     return needs
 
@@ -149,13 +151,43 @@ def _champions(decisions: Iterable[Decision]) -> list[int]:
     return list(dict.fromkeys(reversed(reigns)))
 
 
-def _best(trials: list[Trial], objective: Measure) -> list[tuple[str, Trial | None]]:
-    return [
+def _best(trials: list[Trial], objective: Measure, losses: Losses) -> list[tuple[str, Trial]]:
+    named = [
         ("the best trial", best_trial(trials, objective, Role.TRIAL)),
-        ("the candidate", candidate_of(trials, objective)),
+        ("the candidate", candidate_of(trials, objective, barred(losses, PromotionPolicy()))),
         ("the best baseline", best_trial(trials, objective, Role.BASELINE)),
         *(("a finalist", trial) for trial in trials if trial.role is Role.FINALIST),
     ]
+    found = [(why, trial) for why, trial in named if trial is not None]
+    known = {trial.run_id for _, trial in found}
+    return found + [
+        ("the candidate under other guards", trial)
+        for trial in _candidates(trials, objective, losses)
+        if trial.run_id not in known
+    ]
+
+
+def _candidates(trials: list[Trial], objective: Measure, losses: Losses) -> list[Trial]:
+    """Return the trials that some choice of guards makes the candidate; gc reads no experiment.
+
+    Such a trial has no better one whose losses every guard allows that allows its own.
+    """
+    scored = [
+        (-score, trial.number, trial)
+        for trial in trials
+        if trial.role is Role.TRIAL and (score := trial.score(objective)) is not None
+    ]
+    found: list[Trial] = []
+    kept: list[dict[Measure, float]] = []
+    for *_, trial in sorted(scored, key=lambda row: row[:2]):
+        lost = {each.measure: each.gain for each in losses.get(trial.run_id, ())}
+        if not any(
+            all(measure in lost and gain >= lost[measure] for measure, gain in other.items())
+            for other in kept
+        ):
+            found.append(trial)
+            kept.append(lost)
+    return found
 
 
 def _as_row(model: KeptModel) -> dict[str, Any]:

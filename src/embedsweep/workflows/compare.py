@@ -11,6 +11,7 @@ from typing import Any
 from embedsweep.core.errors import UsageError, UserError
 from embedsweep.core.finalists import Finalist, candidate_of, finalists
 from embedsweep.core.ports import Ledger, OpenSweep
+from embedsweep.core.promotion import PromotionPolicy
 from embedsweep.core.recipe import BaselineRecipe, kept_among
 from embedsweep.core.report import Measure
 from embedsweep.core.trial import Completed, Role, Trial, best_trial
@@ -22,6 +23,16 @@ from embedsweep.evaluation import (
     selection_optimism,
     unit_scores,
 )
+from embedsweep.workflows.losses import (
+    Losses,
+    barred,
+    headline_scores,
+    in_words,
+    losses_of,
+    shown_losses,
+)
+
+WORSE = "*"
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ class Leaderboard:
         intervals: 95 % bootstrap interval of the objective's validation mean, by run id.
         differences: Every pair of completed trials and baselines, by their run ids.
         notes: Sentences about what is left out of intervals and differences.
+        losses: Headline metrics in which a trial is significantly worse than its untuned model,
+            by run id.
+        policy: Says by its guards which losses are allowed.
     """
 
     experiment: str
@@ -46,6 +60,8 @@ class Leaderboard:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+    losses: Losses = field(default_factory=dict)
+    policy: PromotionPolicy = field(default_factory=PromotionPolicy)
 
     @property
     def best(self) -> Trial | None:
@@ -55,7 +71,48 @@ class Leaderboard:
     @property
     def candidate(self) -> Trial | None:
         """What promotion would judge; None if no trial completed."""
-        return candidate_of([*self.trials, *self.repeats], self.objective)
+        tried = [*self.trials, *self.repeats]
+        return candidate_of(tried, self.objective, barred(self.losses, self.policy))
+
+    @property
+    def passed_over(self) -> Trial | None:
+        """The trial that would be the candidate without its losses; `None` if it is."""
+        first = candidate_of([*self.trials, *self.repeats], self.objective)
+        return first if first != self.candidate else None
+
+    @property
+    def passed_over_in_words(self) -> str:
+        """A clause on the candidate that names `passed_over`; empty if no trial was passed over."""
+        first = self.passed_over
+        if first is not None:
+            lost = in_words(self.losses[first.run_id])
+            return (
+                f"; {self.names[first.run_id]} is passed over, because it is significantly worse "
+                f"than the untuned model in {lost}"
+            )
+        candidate = self.candidate
+        if candidate is None or candidate.run_id not in barred(self.losses, self.policy):
+            return ""
+        lost = in_words(self.losses[candidate.run_id])
+        return (
+            f"; it is significantly worse than the untuned model in {lost}, and every other trial "
+            "with a score is worse in some metric"
+        )
+
+    def mark(self, trial: Trial) -> str:
+        """Return `WORSE` for a trial that is worse than its untuned model in another metric."""
+        return WORSE if trial.run_id in self.losses else ""
+
+    @property
+    def losses_in_words(self) -> str:
+        """What the marks of worse trials mean, and which trials have them; empty without any."""
+        shown = shown_losses(self.losses, self.names)
+        if not shown:
+            return ""
+        return (
+            f"'{WORSE}': significantly worse than the untuned model in another headline metric "
+            f"(one-sided, corrected over all trials and metrics): {shown}"
+        )
 
     @property
     def repeats(self) -> tuple[Trial, ...]:
@@ -96,6 +153,7 @@ class Leaderboard:
             "trials": [self._row(trial) for trial in self.trials],
             "best": self.best.number if self.best else None,
             "candidate": names[candidate.run_id] if candidate else None,
+            "passed_over": names[self.passed_over.run_id] if self.passed_over else None,
             "finalists": [self._finalist(each) for each in self.finalists],
             "differences": [
                 {
@@ -112,7 +170,11 @@ class Leaderboard:
 
     def _row(self, trial: Trial) -> dict[str, Any]:
         interval = self.intervals.get(trial.run_id)
-        return {**trial.as_dict(), "interval": list(interval) if interval else None}
+        return {
+            **trial.as_dict(),
+            "interval": list(interval) if interval else None,
+            "worse_in": [str(each.measure) for each in self.losses.get(trial.run_id, ())],
+        }
 
     def _finalist(self, finalist: Finalist) -> dict[str, Any]:
         return {
@@ -143,12 +205,21 @@ def known_sweep(ledger: Ledger, name: str) -> OpenSweep:
     return sweep
 
 
-def leaderboard(ledger: Ledger, name: str) -> Leaderboard:
-    """The leaderboard of an experiment's newest sweep."""
+def leaderboard(ledger: Ledger, name: str, policy: PromotionPolicy | None = None) -> Leaderboard:
+    """Return the leaderboard of an experiment's newest sweep.
+
+    Args:
+        ledger: Where the sweep is.
+        name: Name of the experiment.
+        policy: The experiment's; its guards decide which losses pass over a trial. `None` for
+            the default.
+    """
     sweep = known_sweep(ledger, name)
     objective = Measure.parse(sweep.objective)
     trials = sorted(ledger.trials(sweep), key=lambda trial: _order(trial, objective))
-    scores, notes = _paired(ledger, trials, objective)
+    read, notes = _read(ledger, trials, objective)
+    names = {trial.run_id: name_of(trial) for trial in trials}
+    scores, notes = _comparable({run: each.objective for run, each in read.items()}, names, notes)
     entered = {
         trial.run_id: scores[trial.run_id]
         for trial in trials
@@ -164,6 +235,8 @@ def leaderboard(ledger: Ledger, name: str) -> Leaderboard:
         intervals=dict(zip(scores, intervals, strict=True)),
         differences=pairwise_differences(entered),
         notes=tuple(notes),
+        losses=losses_of(trials, {run: each.headline for run, each in read.items()}, objective),
+        policy=policy or PromotionPolicy(),
     )
 
 
@@ -195,27 +268,34 @@ def _order(trial: Trial, objective: Measure) -> tuple[float, int]:
     return (float("inf") if score is None else -score, trial.number)
 
 
-def _paired(
+@dataclass(frozen=True)
+class _Read:
+    """What the tests need of a report: of many large ones only the sums by unit are kept."""
+
+    objective: UnitScores
+    headline: Mapping[Measure, UnitScores]
+
+
+def _read(
     ledger: Ledger, trials: Iterable[Trial], objective: Measure
-) -> tuple[dict[str, UnitScores], list[str]]:
-    """What the trials scored by unit, by run id, and why some are left out."""
+) -> tuple[dict[str, _Read], list[str]]:
+    """Read the reports of the completed trials, by run id, and why some are left out."""
     if not objective.has_scores:
         return {}, [f"{objective} has no score per example: no interval, and no pair can be tested"]
-    scores: dict[str, UnitScores] = {}
+    read: dict[str, _Read] = {}
     notes: list[str] = []
-    names: dict[str, str] = {}
     for trial in trials:
         if not isinstance(trial.outcome, Completed):
             continue
-        names[trial.run_id] = name_of(trial)
         try:
-            # One report at a time: of many large ones only the sums by unit are kept.
-            scores[trial.run_id] = unit_scores(ledger.report(trial.run_id), objective)
+            report = ledger.report(trial.run_id)
+            scores = unit_scores(report, objective)
+            read[trial.run_id] = _Read(scores, headline_scores(report, objective))
         except UserError as error:
             notes.append(
                 f"{name_of(trial)} is left out of intervals and pairs: {error.faults[0].why}"
             )
-    return _comparable(scores, names, notes)
+    return read, notes
 
 
 def _comparable(

@@ -104,7 +104,7 @@ def _unfit_arms(
 
 
 def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
-    given = measures_of(dataset.valid, experiment.objective)
+    given, policy = measures_of(dataset.valid, experiment.objective), experiment.policy
     listed = ", ".join(map(str, given))
     return [
         Fault(
@@ -113,7 +113,7 @@ def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
             f"this data does not give it; what is measured on it: {listed}",
             "choose one of those",
         )
-        for measure in (experiment.objective, *experiment.policy.guards)
+        for measure in (experiment.objective, *policy.guards, *sorted(policy.unguarded))
         if measure not in given
     ]
 

@@ -20,15 +20,17 @@ from embedsweep.core.finalists import candidate_of
 from embedsweep.core.looks import Look, LookRequest
 from embedsweep.core.ports import OpenSweep, Registry, Version
 from embedsweep.core.promotion import Comparison, Decision, Verdict
-from embedsweep.core.report import Report
+from embedsweep.core.report import Report, headline_measures
 from embedsweep.core.trial import Completed, Role, Trial, TrialFailure, best_trial
 from embedsweep.evaluation import (
     compare,
     evaluate,
+    metric_differences,
     query_latency,
     slice_changes,
 )
 from embedsweep.workflows.compare import known_sweep, optimism_of
+from embedsweep.workflows.losses import barred, read_losses
 from embedsweep.workflows.services import Services
 
 
@@ -46,7 +48,7 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
     Where there is no champion, the untuned base model is made one first, so that deployment
     always finds the best model known and there is something to beat. The look at the test split
     is on record before the split is opened. A candidate that this split has judged before is not
-    judged again.
+    judged again, unless it was rejected for a loss that the guards now allow.
 
     Raises:
         UsageError: The experiment has no sweep.
@@ -55,7 +57,8 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
     """
     sweep = known_sweep(services.ledger, experiment.name)
     trials = services.ledger.trials(sweep)
-    candidate = candidate_of(trials, experiment.objective)
+    losses = read_losses(services.ledger, trials, experiment.objective)
+    candidate = candidate_of(trials, experiment.objective, barred(losses, experiment.policy))
     if candidate is None:
         raise Refusal(
             f"experiment {experiment.name!r}",
@@ -65,9 +68,12 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
         )
     history = services.registry.history(experiment.model)
     benchmark = dataset.digests[Split.TEST]
-    for decision in history:
+    for decision in reversed(history):
         same = decision.candidate_fingerprint == candidate.fingerprint
         if same and decision.benchmark == benchmark:
+            if experiment.policy.lifts(decision):
+                # The candidate's test use is paid for, and the evidence of its gain is unchanged.
+                break
             _finish_move(services.registry, history[-1])
             return Promotion(decision, recorded=True)
     reigning = services.registry.resolve(experiment.model)
@@ -200,8 +206,11 @@ def _compared(judged: _Judged, ours: _Measured, rival: _Measured) -> Comparison:
     latencies = None
     if ours.latency is not None and rival.latency is not None:
         latencies = (ours.latency, rival.latency)
+    measures = headline_measures(ours.report.scores.keys(), comparison.measure)
+    differences = metric_differences(ours.report, rival.report, measures, policy.confidence)
     return replace(
         comparison,
+        differences=tuple(replace(each, guard=policy.guard(each.measure)) for each in differences),
         dimensions=(ours.dimension, rival.dimension) if judged.was_in_use else None,
         latencies=latencies,
         optimism=judged.optimism,

@@ -62,7 +62,8 @@ def findings(
         UsageError: The experiment has no sweep.
     """
     sweep = known_sweep(ledger, experiment.name)
-    known = _Sweep.read(experiment.model, ledger, sweep, board or leaderboard(ledger, sweep.name))
+    board = board or leaderboard(ledger, sweep.name, experiment.policy)
+    known = _Sweep.read(experiment.model, ledger, sweep, board)
     decision = _decision(known, registry)
     best, untuned = known.best, known.untuned
     arms = arms_of(sweep.identity)
@@ -73,6 +74,7 @@ def findings(
         standings=standings(known.board),
         best=best,
         untuned=untuned,
+        passed_over=known.board.passed_over,
         arms=arms,
         decision=decision,
         min_gain=experiment.policy.min_gain,
@@ -170,19 +172,21 @@ def standings(board: Leaderboard) -> list[Standing]:
 
 def _marks(board: Leaderboard) -> str:
     tested = [MARKS] if board.differences else []
-    return " ".join([*tested, *(f"{note[:1].upper()}{note[1:]}." for note in board.notes)])
+    worse = [f"{board.losses_in_words}."] if board.losses else []
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in board.notes]
+    return " ".join([*tested, *worse, *notes])
 
 
 def _mark(board: Leaderboard, trial: Trial) -> str:
     untuned, best = untuned_of(board), board.best
     if not board.differences or best is None:
-        return ""
+        return board.mark(trial)
     found = board.difference(trial, best)
     marks = ["best"] if trial.run_id == best.run_id else [_beside(found)]
     from_untuned = board.difference(trial, untuned) if untuned else None
     if from_untuned is not None and from_untuned.real:
         marks.append(ABOVE if from_untuned.gain > 0 else BELOW)
-    return " ".join(marks).strip()
+    return " ".join([*marks, board.mark(trial)]).strip()
 
 
 def _beside(found: Difference | None) -> str:

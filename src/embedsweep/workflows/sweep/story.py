@@ -20,6 +20,7 @@ from embedsweep.core.recipe import (
 )
 from embedsweep.core.scouts import Scout
 from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
+from embedsweep.workflows.losses import LossWatch, barred, in_words, read_losses
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.epochs import Watch
 from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals, first_values
@@ -146,6 +147,7 @@ class _Coordinator:
         self._sweep = sweep
         self._bases = bases
         self._runner = TrialRunner(services, sweep, dataset, experiment.objective)
+        self._losses = LossWatch(services.ledger, experiment.objective)
         self._trials: dict[tuple[Role, int], Trial] = {
             (trial.role, trial.number): trial for trial in services.ledger.trials(sweep)
         }
@@ -192,12 +194,9 @@ class _Coordinator:
         plan = self._experiment.finalists
         if plan is None:
             return
-        scored = [
-            (score, trial) for trial in self._drawn() if (score := self._score(trial)) is not None
-        ]
-        chosen = sorted(scored, key=lambda row: (-row[0], row[1].number))[: plan.top]
+        chosen = self._finalists(plan.top)
         for repeat in range(1, plan.seeds + 1):
-            for _, trial in chosen:
+            for trial in chosen:
                 recipe = seeded(trial.recipe_kept, repeat)
                 identity = self._fingerprint(recipe)
                 known = [each for each in self._trials.values() if each.role is Role.FINALIST]
@@ -207,6 +206,20 @@ class _Coordinator:
                     return
                 start = TrialStart(len(known), Role.FINALIST, trial.arm, recipe, identity)
                 self._keep(self._reused(start) or self._runner.run(start))
+
+    def _finalists(self, top: int) -> list[Trial]:
+        """Return the best trials; those with a loss that no guard allows only if all have one."""
+        every = list(self._trials.values())
+        losses = read_losses(self._services.ledger, every, self._experiment.objective)
+        out = barred(losses, self._experiment.policy)
+        scored = [
+            (-score, trial.number, trial)
+            for trial in self._drawn()
+            if (score := self._score(trial)) is not None
+        ]
+        ranked = [trial for *_, trial in sorted(scored, key=lambda row: row[:2])]
+        left = [trial for trial in ranked if trial.run_id not in out]
+        return (left or ranked)[:top]
 
     def summary(self) -> dict[str, float]:
         """Numbers for the sweep's own run."""
@@ -299,7 +312,11 @@ class _Coordinator:
 
     def _keep(self, trial: Trial) -> None:
         self._trials[trial.role, trial.number] = trial
-        self._services.progress.say(_line(trial, self._score(trial), self._experiment))
+        line = _line(trial, self._score(trial), self._experiment)
+        # The leaderboard corrects for the number of trials, which is not known yet.
+        lost = self._losses.of(trial, list(self._trials.values()))
+        worse = f"; significantly worse than untuned in {in_words(lost)}" if lost else ""
+        self._services.progress.say(f"{line}{worse}")
 
     def _show(self, wanted: int) -> None:
         best = self._best()
