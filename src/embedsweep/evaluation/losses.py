@@ -47,7 +47,11 @@ class Loss:
 
 
 def metric_differences(
-    candidate: Report, champion: Report, measures: Sequence[Measure], confidence: float = 0.95
+    candidate: Report,
+    champion: Report,
+    measures: Sequence[Measure],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
 ) -> tuple[MetricDifference, ...]:
     """Test each metric for a loss: one-sided, paired, corrected by Holm's method.
 
@@ -60,12 +64,15 @@ def metric_differences(
         champion: Report of the champion on the same benchmark.
         measures: Metrics with per-example scores that both reports hold.
         confidence: Confidence of each interval; the intervals are not corrected.
+        resamples: Number of sign patterns and of bootstrap samples to draw.
 
     Raises:
         UsageError: If a report does not hold one of the metrics.
         DataError: If the reports cannot be paired.
     """
-    found = [_difference(candidate, champion, measure, confidence) for measure in measures]
+    found = [
+        _difference(candidate, champion, measure, confidence, resamples) for measure in measures
+    ]
     corrected = iter(holm([each.p_worse for each in found if each.p_worse is not None]))
     return tuple(
         each if each.p_worse is None else replace(each, p_worse=next(corrected)) for each in found
@@ -73,7 +80,7 @@ def metric_differences(
 
 
 def _difference(
-    candidate: Report, champion: Report, measure: Measure, confidence: float
+    candidate: Report, champion: Report, measure: Measure, confidence: float, resamples: int
 ) -> MetricDifference:
     _, sums, sizes = paired_units(candidate, champion, measure)
     units = len(sums)
@@ -83,10 +90,10 @@ def _difference(
         candidate=candidate.means[measure],
         champion=champion.means[measure],
         # One unit shows no spread.
-        interval=(gain, gain) if units < 2 else bca_interval(sums, sizes, confidence),
+        interval=(gain, gain) if units < 2 else bca_interval(sums, sizes, confidence, resamples),
         n=int(sizes.sum()),
         units=units,
-        p_worse=None if units < MIN_QUERIES else sign_flip_p_value(-sums),
+        p_worse=None if units < MIN_QUERIES else sign_flip_p_value(-sums, resamples),
     )
 
 
@@ -94,6 +101,7 @@ def significant_losses(
     trials: Mapping[str, Mapping[Measure, UnitScores]],
     references: Mapping[str, Mapping[Measure, UnitScores]],
     measures: Sequence[Measure],
+    resamples: int = RESAMPLES,
 ) -> dict[str, tuple[Loss, ...]]:
     """Return the metrics in which each trial is significantly worse than its reference.
 
@@ -106,6 +114,7 @@ def significant_losses(
         references: Scores of the untuned model by metric, by the trial's name.
         measures: Metrics to test. A trial that cannot be paired with its reference, or that was
             evaluated on other examples than the first trial, is not tested.
+        resamples: Number of sign patterns to draw at most.
 
     Returns:
         The losses by name, the largest first; trials without a loss are left out.
@@ -118,7 +127,7 @@ def significant_losses(
         sizes = next(iter(pairs.values()))[0].sizes
         losses = np.stack([theirs.sums - ours.sums for ours, theirs in pairs.values()])
         losses[np.abs(losses) <= EQUAL * sizes] = 0
-        p_values = np.minimum(1.0, _max_t(losses) * len(measures))
+        p_values = np.minimum(1.0, _max_t(losses, resamples) * len(measures))
         for name, row, p_value in zip(pairs, losses, p_values, strict=True):
             if p_value <= LOSS_ALPHA:
                 loss = Loss(measure, -float(row.sum() / sizes.sum()), float(p_value))
@@ -143,20 +152,20 @@ def _pairs(
     return pairs
 
 
-def _max_t(losses: Float64Array) -> Float64Array:
+def _max_t(losses: Float64Array, resamples: int) -> Float64Array:
     """Return the one-sided p-value of each row, corrected over the rows; columns are units."""
     losses = losses[:, (losses != 0).any(axis=0)]
     norms = np.sqrt((losses**2).sum(axis=1, keepdims=True))
     scaled = np.divide(losses, norms, out=np.zeros_like(losses), where=norms > 0)
     observed = scaled.sum(axis=1)
-    largest = np.sort(_largest(scaled))
+    largest = np.sort(_largest(scaled, resamples))
     reached = len(largest) - np.searchsorted(largest, observed - CLOSE)
     drawn = 0 if losses.shape[1] <= EXACT_UNITS else 1
     p_values: Float64Array = (reached + drawn) / (len(largest) + drawn)
     return np.where(norms[:, 0] > 0, p_values, 1.0)
 
 
-def _largest(scaled: Float64Array) -> Float64Array:
+def _largest(scaled: Float64Array, resamples: int) -> Float64Array:
     """Return the largest statistic of any row, by pattern of signs."""
     units = scaled.shape[1]
     if units <= EXACT_UNITS:
@@ -164,7 +173,7 @@ def _largest(scaled: Float64Array) -> Float64Array:
         exact: Float64Array = ((2.0 * bits - 1) @ scaled.T).max(axis=1)
         return exact
     affordable = max(FEWEST_PATTERNS, MOST_PRODUCTS // scaled.size)
-    patterns = min(RESAMPLES, affordable)
+    patterns = min(resamples, affordable)
     generator = np.random.default_rng(SEED)
     largest = np.empty(patterns)
     batch = max(1, BATCH_BYTES // (8 * max(scaled.shape)))

@@ -162,12 +162,12 @@ def _best(trials: list[Trial], objective: Measure, losses: Losses) -> list[tuple
     known = {trial.run_id for _, trial in found}
     return found + [
         ("the candidate under other guards", trial)
-        for trial in _candidates(trials, objective, losses)
+        for trial in candidates_under_guards(trials, objective, losses)
         if trial.run_id not in known
     ]
 
 
-def _candidates(trials: list[Trial], objective: Measure, losses: Losses) -> list[Trial]:
+def candidates_under_guards(trials: list[Trial], objective: Measure, losses: Losses) -> list[Trial]:
     """Return the trials that some choice of guards makes the candidate; gc reads no experiment.
 
     Such a trial has no better one whose losses every guard allows that allows its own.
