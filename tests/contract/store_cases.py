@@ -14,6 +14,7 @@ from embedsweep.config import StoreLocations
 from embedsweep.core.dataset import Benchmark, Dataset, Pair, RetrievalTask, Split, TrainingSet
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.looks import AlphaPlan, LookRequest, sketch_of
+from embedsweep.core.losses import MetricDifference
 from embedsweep.core.ports import Ledger, OpenSweep, Registry, Sweep, TrialEnd, TrialStart
 from embedsweep.core.promotion import Comparison, Decision, Verdict
 from embedsweep.core.recipe import BaselineRecipe, LocalRecipe, Loss
@@ -26,6 +27,7 @@ from embedsweep.stores.mlflow_registry import MlflowRegistry
 from embedsweep.stores.registry_locks import turns_at
 
 NDCG = Measure("ndcg", 10)
+MRR = Measure("mrr", 10)
 ACCURACY = Measure("accuracy")
 STORES = ("memory", "mlflow")
 
@@ -181,6 +183,7 @@ def decision(model: str, look: int = 1, verdict: Verdict = Verdict.PROMOTED) -> 
         losses=20,
         smallest_detectable=0.03,
         guards={ACCURACY: 0.0},
+        differences=(MetricDifference(MRR, 0.7, 0.6, (0.05, 0.15), 100, 100, 0.9),),
     )
     return Decision(
         verdict=verdict,

@@ -13,7 +13,8 @@ import pytest
 from embedsweep.cli.output import one_line, print_leaderboard
 from embedsweep.core.errors import StoreError
 from embedsweep.core.finalists import seeded
-from embedsweep.core.report import Report
+from embedsweep.core.recipe import BaselineRecipe
+from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import Completed, Failed, Pruned, Role
 from embedsweep.workflows.compare import Leaderboard
 from tests.integration.recorded_sweep import (
@@ -27,6 +28,8 @@ from tests.integration.recorded_sweep import (
     local,
     report_of,
 )
+
+ACCURACY = Measure("accuracy")
 
 
 @pytest.fixture
@@ -241,3 +244,49 @@ def test_no_text_can_break_the_line_it_is_shown_on() -> None:
     assert one_line("a\n\n b\tc") == "a b c"
     assert one_line("\x1b[31mred\u202e\ud800") == "?[31mred??"
     assert one_line("x" * 500) == "x" * 119 + "…"
+
+
+def also(mrr: float, accuracy: float, noise: int) -> Report:
+    """A report whose examples also have hits and misses at the rate `accuracy`."""
+    plain = report_of(gained(mrr, noise))
+    hits = {f"h{row}": float(row < accuracy * QUERIES) for row in range(QUERIES)}
+    return replace(
+        plain,
+        means={**plain.means, ACCURACY: accuracy},
+        scores={**plain.scores, ACCURACY: hits},
+    )
+
+
+def test_a_trial_is_held_against_the_untuned_model_of_its_own_base(tmp_path: Path) -> None:
+    made = Swept(tmp_path)
+    small, large = (
+        BaselineRecipe(method="untuned", base_model=name) for name in ("table", "large")
+    )
+    made.add(Role.BASELINE, 0, also(0.0, 0.5, 0), small)
+    made.add(Role.BASELINE, 1, also(0.1, 0.9, 1), large)
+    made.add(Role.TRIAL, 0, also(0.2, 0.6, 2))
+    made.add(Role.TRIAL, 1, also(0.2, 0.6, 3), replace(local(1), base_model="large"))
+    # No baseline of its base: the best untuned model takes its place.
+    made.add(Role.TRIAL, 2, also(0.2, 0.6, 4), replace(local(2), base_model="elsewhere"))
+    rows = {row["number"]: row["worse_in"] for row in made.board().as_dict()["trials"]}
+    assert rows == {0: [], 1: ["accuracy"], 2: ["accuracy"]}
+
+
+def test_without_an_untuned_model_nothing_is_marked(tmp_path: Path) -> None:
+    made = Swept(tmp_path)
+    made.add(Role.BASELINE, 0, also(0.0, 0.9, 0), BM25)
+    made.add(Role.BASELINE, 1, Failed("collapsed", "all vectors are one"), UNTUNED)
+    made.add(Role.TRIAL, 0, also(0.2, 0.1, 2))
+    assert made.board().losses == {}
+
+
+def test_a_failed_or_pruned_trial_has_no_mark(tmp_path: Path) -> None:
+    made = Swept(tmp_path)
+    made.add(Role.BASELINE, 0, also(0.0, 0.9, 0), UNTUNED)
+    made.add(Role.TRIAL, 0, Pruned(1))
+    made.add(Role.TRIAL, 1, Failed("collapsed", "all vectors are one"))
+    made.add(Role.TRIAL, 2, also(-0.3, 0.9, 2))
+    board = made.board()
+    assert all(row["worse_in"] == [] for row in board.as_dict()["trials"])
+    assert board.candidate is not None
+    assert board.candidate.number == 2

@@ -201,6 +201,8 @@ def test_a_promotion_is_a_run_with_both_reports(client, ledger, opened):
     assert run.data.metrics["rival/test/ndcg_at_10"] == 0.5
     assert run.data.metrics["gain"] == 0.1
     assert run.data.metrics["p_value"] == 0.001
+    assert run.data.metrics["difference/mrr_at_10"] == pytest.approx(0.1)
+    assert run.data.metrics["p_worse/mrr_at_10"] == 0.9
     assert _artefacts(client, run.info.run_id) == ["candidate.json", "decision.json", "rival.json"]
 
 

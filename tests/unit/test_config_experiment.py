@@ -37,7 +37,7 @@ data:
   slice_by: metadata.topic
   name: tickets
 objective: ndcg@10
-guards: {accuracy: -0.01, macro_f1: 0}
+guards: {accuracy: -0.01, macro_f1: 0, mrr@10: off}
 search:
   trials: 24
   sampler: gp
@@ -135,7 +135,12 @@ def test_a_full_file_round_trips(tmp_path: Path):
         scouts=16,
         budget=Budget(minutes=60.0, disk_gb=5.5),
         model="support",
-        policy=PromotionPolicy(0.9, 0.005, {Measure("accuracy"): -0.01, Measure("macro_f1"): 0.0}),
+        policy=PromotionPolicy(
+            0.9,
+            0.005,
+            {Measure("accuracy"): -0.01, Measure("macro_f1"): 0.0},
+            frozenset({Measure("mrr", 10)}),
+        ),
     )
 
 

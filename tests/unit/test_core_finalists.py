@@ -63,6 +63,34 @@ def test_without_finalists_the_best_trial_is_the_candidate() -> None:
     assert candidate_of([], MRR) is None
 
 
+def named(trials: list[Trial]) -> list[Trial]:
+    return [replace(each, run_id=each.fingerprint) for each in trials]
+
+
+def test_a_barred_trial_is_passed_over_unless_all_are_barred() -> None:
+    first, second = named(TRIALS)
+    assert candidate_of([first, second], MRR, {first.run_id}) == second
+    assert candidate_of([first, second], MRR, {second.run_id}) == first
+    assert candidate_of([first, second], MRR, {first.run_id, second.run_id}) == first
+    assert candidate_of([], MRR, {first.run_id}) is None
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [
+        ({"finalist 1"}, "finalist 4"),
+        ({"finalist 4"}, "finalist 1"),
+        ({"finalist 1", "finalist 4"}, "trial 0"),
+        ({"finalist 1", "finalist 4", "trial 0"}, "trial 1"),
+        ({"finalist 1", "finalist 4", "trial 0", "trial 1"}, "finalist 1"),
+    ],
+)
+def test_a_barred_finalist_leaves_the_place_to_the_next(out: set[str], expected: str) -> None:
+    found = candidate_of(named([*TRIALS, *REPEATS]), MRR, out)
+    assert found is not None
+    assert found.run_id == expected
+
+
 def test_a_recipe_that_fails_on_a_seed_ranks_last() -> None:
     broken = trial(5, 0.99, Role.FINALIST, SOUND, Failed("collapsed", "all alike"))
     first, second = finalists([*TRIALS, *REPEATS[:5], broken], MRR)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from embedsweep.core.errors import DataError, Fault
+from embedsweep.core.losses import OFF, MetricDifference
 from embedsweep.core.promotion import (
     Comparison,
     Decision,
@@ -118,14 +119,59 @@ def test_a_slice_withholds_promotion_where_it_loses_much_and_not_by_chance() -> 
     )
 
 
-def test_a_decision_comes_back_from_json() -> None:
-    decision = Decision(
-        verdict=Verdict.PROMOTED,
+MRR = Measure("mrr", 10)
+LOST = MetricDifference(MRR, 0.5, 0.7, (-0.3, -0.1), 200, 200, 0.0002)
+NOT_TESTED = replace(LOST, measure=Measure("spearman"), units=12, p_worse=None)
+
+
+@pytest.mark.parametrize(
+    ("difference", "refused"),
+    [
+        (LOST, True),
+        (replace(LOST, p_worse=0.05), True),
+        (replace(LOST, p_worse=0.0501), False),
+        (replace(LOST, guard=OFF), False),
+        (replace(LOST, guard=-0.3), False),
+        (NOT_TESTED, False),
+    ],
+)
+def test_a_significant_loss_in_a_headline_metric_rejects(
+    difference: MetricDifference, refused: bool
+) -> None:
+    verdict, reasons = POLICY.decide(replace(GOOD, differences=(difference,)), ALPHA)
+    assert (verdict is Verdict.REFUSED) is refused
+    if refused:
+        assert reasons[0].startswith("mrr@10 is significantly worse: 0.5000, champion 0.7000 (-0.2")
+        assert reasons[0].endswith("'guards: {mrr@10: off}' allows it")
+
+
+def test_a_number_as_guard_rejects_a_larger_loss_whether_significant_or_not() -> None:
+    policy = PromotionPolicy(guards={MRR: -0.1})
+    weak = replace(LOST, p_worse=0.9, guard=-0.1)
+    comparison = replace(GOOD, guards={MRR: -0.2}, differences=(weak,))
+    verdict, reasons = policy.decide(comparison, ALPHA)
+    assert verdict is Verdict.REFUSED
+    assert reasons == ("mrr@10 changes by -0.2000, the guard allows -0.1000",)
+    assert policy.allows(MRR, -0.1)
+    assert not policy.allows(MRR, -0.11)
+    assert not POLICY.allows(MRR, -0.001)
+    assert PromotionPolicy(unguarded=frozenset({MRR})).allows(MRR, -0.9)
+
+
+def decided(verdict: Verdict, *differences: MetricDifference) -> Decision:
+    return Decision(
+        verdict=verdict,
         model="m",
         version=2,
         previous_version=1,
         champion_version=2,
-        comparison=replace(GOOD, confidence=0.9, dimensions=(384, 384), latencies=(0.2, 0.1)),
+        comparison=replace(
+            GOOD,
+            confidence=0.9,
+            dimensions=(384, 384),
+            latencies=(0.2, 0.1),
+            differences=differences,
+        ),
         trials_tried=12,
         look=1,
         alpha=0.025,
@@ -138,8 +184,40 @@ def test_a_decision_comes_back_from_json() -> None:
         at="2026-01-01T00:00:00+00:00",
         by="someone",
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "policy", "lifted"),
+    [
+        (LOST, PromotionPolicy(unguarded=frozenset({MRR})), True),
+        (LOST, PromotionPolicy(guards={MRR: -0.5}), True),
+        (LOST, PromotionPolicy(guards={MRR: -0.1}), False),
+        (LOST, PromotionPolicy(), False),
+        (LOST, PromotionPolicy(unguarded=frozenset({NDCG})), False),
+        (replace(LOST, guard=-0.1), PromotionPolicy(unguarded=frozenset({MRR})), True),
+        (replace(LOST, guard=OFF), PromotionPolicy(), False),
+        (NOT_TESTED, PromotionPolicy(unguarded=frozenset({NOT_TESTED.measure})), False),
+    ],
+)
+def test_a_guard_lifts_the_decision_that_rejected_its_loss(
+    before: MetricDifference, policy: PromotionPolicy, lifted: bool
+) -> None:
+    assert policy.lifts(decided(Verdict.REFUSED, before)) is lifted
+    assert not policy.lifts(decided(Verdict.PROMOTED, before))
+    assert not policy.lifts(replace(decided(Verdict.REFUSED, before), comparison=None))
+
+
+def test_a_decision_comes_back_from_json() -> None:
+    decision = decided(Verdict.PROMOTED, LOST, replace(NOT_TESTED, guard=-0.1))
     again = Decision.from_dict(json.loads(json.dumps(decision.as_dict())))
     assert again == decision
+
+
+def test_a_record_without_differences_is_read() -> None:
+    decision = decided(Verdict.PROMOTED)
+    record = json.loads(json.dumps(decision.as_dict()))
+    del record["comparison"]["differences"]
+    assert Decision.from_dict(record) == decision
 
 
 def test_a_report_comes_back_from_json() -> None:

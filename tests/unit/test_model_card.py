@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import yaml
 
+from embedsweep.core.losses import MetricDifference
 from embedsweep.core.recipe import AdapterRecipe, BaselineRecipe, FileForm, Head, HostedRecipe, Loss
+from embedsweep.core.report import HEADLINE, Measure
 from embedsweep.core.trial import Completed, Role, Trial
 from embedsweep.reporting.model_card import model_card
 from tests.contract.store_cases import decision, start
@@ -64,12 +66,22 @@ def test_the_card_of_a_version_has_the_evidence_and_no_lines_for_the_hub() -> No
     for told in ("**promoted**", "+0.1000", "0.05", "p (one-sided) | 0.001", "embedsweep serve"):
         assert told in card, told
     assert "- gain +0.1000" in card
+    assert "| mrr@10 | 0.7000 | 0.6000 | +0.1000, +0.0500 to +0.1500 |" in card
     assert "models:/support/3" in card
 
 
 def test_a_description_fits_whatever_the_reasons() -> None:
     measures = {f"valid/precision_at_{k}": 0.5 for k in range(20)}
-    wordy = replace(decision("s" * 100), version=3, reasons=("because " * 100,) * 40)
+    plain = decision("s" * 100)
+    assert plain.comparison is not None
+    rows = [
+        MetricDifference(Measure.parse(name), 0.5, 0.6, (-0.2, -0.1), 900, 800, 0.001, "off")
+        for names in HEADLINE.values()
+        for name in names
+    ]
+    compared = replace(plain.comparison, differences=tuple(rows))
+    reasons = ("because " * 100,) * 40
+    wordy = replace(plain, comparison=compared, version=3, reasons=reasons)
     assert len(model_card(replace(TRIAL, metrics=measures), wordy)) < MOST
     # The control: the reasons alone would not.
     assert len("".join(wordy.reasons)) > MOST

@@ -107,7 +107,7 @@ def _print_finalists(board: Leaderboard) -> None:
     candidate = board.candidate
     if candidate is None:
         return
-    why = "the best trial"
+    why = "the best trial" if board.passed_over is None else "the best of the other trials"
     for finalist in board.finalists:
         if candidate in finalist.repeats:
             why = (
@@ -280,17 +280,20 @@ def _print_comparison(found: Comparison) -> None:
 
 
 def _print_differences(found: Comparison) -> None:
+    """Print the changes of the other headline metrics, and what their p-values mean."""
+    tested = 0
     for each in found.differences:
         low, high = each.interval
-        p_value = "not tested" if each.p_worse is None else f"p = {each.p_worse:.4g}"
+        tested += each.p_worse is not None
+        p_value = "not tested" if each.p_worse is None else f"p(loss) = {each.p_worse:.4g}"
         print(
-            f"  {each.measure}: {each.candidate:.4f}, champion {each.champion:.4f}, "
-            f"{each.gain:+.4f} ({low:+.4f} to {high:+.4f}), {p_value}{each.remark}"
+            f"  test {each.measure}: candidate {each.candidate:.4f}, champion {each.champion:.4f}, "
+            f"gain {each.gain:+.4f} ({low:+.4f} to {high:+.4f}), {p_value}{each.remark}"
         )
-    if found.differences:
+    if tested:
         print(
-            f"  p of 'not worse': one-sided, corrected for {len(found.differences)} metrics, "
-            f"significant up to {LOSS_ALPHA}"
+            f"  p(loss): one-sided test of a loss, corrected for {tested} "
+            f"metric{'' if tested == 1 else 's'}, significant at {LOSS_ALPHA} or less"
         )
 
 

@@ -16,7 +16,7 @@ from embedsweep.core.recipe import (
 )
 from embedsweep.core.trial import Trial
 
-SHOWN_REASONS = 8
+SHOWN_REASONS = 6
 SHOWN_REASON = 200
 """Of a decision: reasons, and characters of each. MLflow keeps 5000 characters of a description."""
 

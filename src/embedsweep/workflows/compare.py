@@ -95,8 +95,8 @@ class Leaderboard:
             return ""
         lost = in_words(self.losses[candidate.run_id])
         return (
-            f"; it is significantly worse than the untuned model in {lost}, and every other trial "
-            "with a score is worse in some metric"
+            f"; it is significantly worse than the untuned model in {lost}, and every trial with a "
+            "score has such a loss"
         )
 
     def mark(self, trial: Trial) -> str:

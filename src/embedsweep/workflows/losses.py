@@ -141,5 +141,5 @@ def shown_losses(losses: Losses, names: Mapping[str, str]) -> str:
 
 
 def in_words(losses: Sequence[Loss]) -> str:
-    """Return the losses of one trial as text, such as ``mrr@10 -0.1980``."""
-    return ", ".join(f"{each.measure} {each.gain:+.4f}" for each in losses)
+    """Return the losses of one trial as text, such as ``mrr@10 (-0.1980)``."""
+    return ", ".join(f"{each.measure} ({each.gain:+.4f})" for each in losses)
