@@ -101,6 +101,16 @@ def test_a_base_model_that_cannot_be_had_is_refused_with_its_own_error(tmp_path:
         preflight(absent, DATASET, Bases().digest, lambda recipe: None, tmp_path)
 
 
+def test_a_guard_on_a_metric_that_the_data_does_not_give_is_named_even_if_it_is_off(
+    tmp_path: Path,
+):
+    spearman, mrr = Measure("spearman"), Measure("mrr", 10)
+    policy = PromotionPolicy(unguarded=frozenset({spearman, mrr}))
+    assert faults(tmp_path, experiment(local(), policy=policy)) == [
+        ("measure 'spearman'", "e.yaml"),
+    ]
+
+
 def test_every_loss_and_form_that_the_data_cannot_feed_is_named(tmp_path: Path):
     losses = Choice(("triplet", "multiple_negatives_ranking", "softmax"))
     forms = (hosted(form=Choice(("labelled",))), hosted(loss=Choice(("softmax",))))
