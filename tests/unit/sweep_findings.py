@@ -13,6 +13,7 @@ from embedsweep.core.findings import (
     SplitScores,
     Standing,
 )
+from embedsweep.core.losses import OFF, MetricDifference
 from embedsweep.core.promotion import Comparison, Decision, SliceChange, Verdict
 from embedsweep.core.recipe import AdapterRecipe, BaselineRecipe, Head, LocalRecipe, Loss
 from embedsweep.core.report import Measure
@@ -132,6 +133,11 @@ def decision(verdict: Verdict = Verdict.PROMOTED) -> Decision:
         losses=42,
         smallest_detectable=0.031,
         guards={Measure("accuracy"): -0.004},
+        differences=(
+            MetricDifference(Measure("mrr", 10), 0.51, 0.7, (-0.24, -0.14), 412, 301, 0.0002, OFF),
+            MetricDifference(Measure("accuracy"), 0.806, 0.81, (-0.02, 0.01), 412, 301, 0.6, -0.01),
+            MetricDifference(Measure("spearman"), 0.7, 0.6, (0.0, 0.2), 20, 20, None),
+        ),
         latencies=(0.004, 0.005),
         optimism=0.017,
     )

@@ -127,6 +127,23 @@ def test_the_verdict_is_said_in_words(verdict, says) -> None:
     assert says in sweep_page(replace(sweep_findings(), decision=decision(verdict)))
 
 
+def test_the_other_headline_metrics_are_listed_with_intervals_and_guards() -> None:
+    page = sweep_page(sweep_findings())
+    for told in (
+        "Other headline metrics on the test split",
+        "mrr@10",
+        "−0.2400 to −0.1400",
+        "significantly worse, guard off",
+        "guard -0.01",
+    ):
+        assert told in page, told
+    decision = sweep_findings().decision
+    assert decision is not None
+    assert decision.comparison is not None
+    before = replace(decision, comparison=replace(decision.comparison, differences=()))
+    assert "Other headline metrics" not in sweep_page(replace(sweep_findings(), decision=before))
+
+
 def test_without_a_promotion_or_a_score_the_page_says_so() -> None:
     assert "has not been judged on the test split" in sweep_page(bare_findings(trial(0)))
     none = bare_findings(trial(0, outcome=Failed("collapsed", "all are equal")))

@@ -67,8 +67,9 @@ def collect(
     """Find what nothing needs, and remove it if told to.
 
     A model is needed that an alias points to, that is among the last champions of its name, that
-    is the best, the best baseline or a finalist of its experiment's newest sweep, whose sweep is
-    running or locked, or that another program has registered. While anything is removed, no sweep
+    is the best, the best baseline, a finalist or under some guards the candidate of its
+    experiment's newest sweep, whose sweep is running or locked, or that another program has
+    registered. While anything is removed, no sweep
     or promotion of this machine can begin in the experiments concerned.
 
     Args:
