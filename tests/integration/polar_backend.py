@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from embedsweep.core.dataset import Dataset, Pair, Split, TextRole, TrainingSet
+from embedsweep.core.dataset import Dataset, Pair, Split, TrainingSet
 from embedsweep.core.ports import EpochEnd, FloatArray, TrainingListener
 from embedsweep.core.recipe import Base, LocalRecipe, Loss, Recipe
+from embedsweep.core.roles import TextRole
 from embedsweep.data.pairs import Pairs
 
 DIMENSION = 24
