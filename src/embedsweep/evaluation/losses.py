@@ -82,13 +82,13 @@ def metric_differences(
 def _difference(
     candidate: Report, champion: Report, measure: Measure, confidence: float, resamples: int
 ) -> MetricDifference:
-    _, sums, sizes = paired_units(candidate, champion, measure)
+    ours, theirs, sums, sizes = paired_units(candidate, champion, measure)
     units = len(sums)
     gain = float(sums.sum() / sizes.sum())
     return MetricDifference(
         measure=measure,
-        candidate=candidate.means[measure],
-        champion=champion.means[measure],
+        candidate=float(ours.mean()),
+        champion=float(theirs.mean()),
         # One unit shows no spread.
         interval=(gain, gain) if units < 2 else bca_interval(sums, sizes, confidence, resamples),
         n=int(sizes.sum()),

@@ -55,15 +55,16 @@ def compare(
         UsageError: The measure has no per-example scores, or a report lacks it or a guard.
         DataError: The reports cannot be paired.
     """
-    differences, sums, sizes = paired_units(candidate, rival, measure, guards)
+    scores, rival_scores, sums, sizes = paired_units(candidate, rival, measure, guards)
+    differences = scores - rival_scores
     level = 1 - confidence if alpha is None else alpha
     _require_spread(len(sums), candidate, measure)
     wins = int((differences > EQUAL).sum())
     losses = int((differences < -EQUAL).sum())
     return Comparison(
         measure=measure,
-        candidate=candidate.means[measure],
-        rival=rival.means[measure],
+        candidate=float(scores.mean()),
+        rival=float(rival_scores.mean()),
         gain=float(differences.mean()),
         interval=bca_interval(sums, sizes, confidence),
         p_value=sign_flip_p_value(sums, resamples_for(level)),
@@ -80,8 +81,12 @@ def compare(
 
 def paired_units(
     candidate: Report, rival: Report, measure: Measure, guards: Sequence[Measure] = ()
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return the paired differences by example, and their sum and count by independent unit.
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
+    """Return the scores of both models by example, and their differences by independent unit.
+
+    Returns:
+        The candidate's scores and the other model's, in one order of the examples; and the sum
+        and the number of the paired differences of each unit.
 
     Raises:
         UsageError: If the measure has no per-example scores, or a report lacks it or a guard.
@@ -92,8 +97,9 @@ def paired_units(
     ours, theirs = candidate.scores[measure], rival.scores[measure]
     # Sorted, so that the same evidence gives the same numbers however it was stored.
     ids = sorted(ours)
-    differences = np.array([ours[each] - theirs[each] for each in ids], dtype=np.float64)
-    return (differences, *units_of(ids, differences, candidate.groups))
+    scores = np.array([ours[each] for each in ids], dtype=np.float64)
+    rival_scores = np.array([theirs[each] for each in ids], dtype=np.float64)
+    return (scores, rival_scores, *units_of(ids, scores - rival_scores, candidate.groups))
 
 
 def units_of(
