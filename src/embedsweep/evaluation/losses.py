@@ -168,18 +168,18 @@ def _max_t(losses: Float64Array, resamples: int) -> Float64Array:
 def _largest(scaled: Float64Array, resamples: int) -> Float64Array:
     """Return the largest statistic of any row, by pattern of signs."""
     units = scaled.shape[1]
-    if units <= EXACT_UNITS:
-        bits = np.arange(2**units)[:, np.newaxis] >> np.arange(units) & 1
-        exact: Float64Array = ((2.0 * bits - 1) @ scaled.T).max(axis=1)
-        return exact
-    affordable = max(FEWEST_PATTERNS, MOST_PRODUCTS // scaled.size)
-    patterns = min(resamples, affordable)
+    exact = units <= EXACT_UNITS
+    affordable = max(FEWEST_PATTERNS, MOST_PRODUCTS // max(1, scaled.size))
+    patterns = 2**units if exact else min(resamples, affordable)
     generator = np.random.default_rng(SEED)
     largest = np.empty(patterns)
     batch = max(1, BATCH_BYTES // (8 * max(scaled.shape)))
     for start in range(0, patterns, batch):
         count = min(batch, patterns - start)
-        drawn = np.frombuffer(generator.bytes(count * units), dtype=np.uint8) & 1
-        signs = 2.0 * drawn.reshape(count, units) - 1
-        largest[start : start + count] = (signs @ scaled.T).max(axis=1)
+        if exact:
+            bits = np.arange(start, start + count)[:, np.newaxis] >> np.arange(units) & 1
+        else:
+            drawn = np.frombuffer(generator.bytes(count * units), dtype=np.uint8)
+            bits = drawn.reshape(count, units) & 1
+        largest[start : start + count] = ((2.0 * bits - 1) @ scaled.T).max(axis=1)
     return largest
