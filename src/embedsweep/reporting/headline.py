@@ -43,9 +43,10 @@ def _lead(findings: Findings) -> str:
         f"{score:.4f} ({described(findings.best)})."
     )
     if findings.passed_over is not None:
-        says += (
-            f" {named(findings.passed_over).capitalize()} is passed over, because it is "
-            "significantly worse than the untuned model in another metric."
+        # It comes first, so that the verdict follows the sentence on the candidate.
+        says = (
+            f"{named(findings.passed_over).capitalize()} is passed over, because it is "
+            f"significantly worse than the untuned model in another metric. {says}"
         )
     if findings.decision is None:
         return f"{says} It has not been judged on the test split."
