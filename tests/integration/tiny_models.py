@@ -35,15 +35,15 @@ DATASET = table_dataset()
 MRR = Measure("mrr", 10)
 
 
-def make_tiny_base(folder: Path) -> Path:
+def make_tiny_base(folder: Path, width: int = WIDTH) -> Path:
     """The embedded default's tokenizer before two small layers that nobody trained."""
     disable_progress_bar()
     shutil.copytree(base_folder(EMBEDDED), folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_size": WIDTH, "intermediate_size": 64}
+    config |= {"hidden_size": width, "intermediate_size": 2 * width}
     config |= {"num_attention_heads": 2, "num_hidden_layers": 2}
     pooling = folder / "1_Pooling" / "config.json"
-    widths = json.loads(pooling.read_text()) | {"word_embedding_dimension": WIDTH}
+    widths = json.loads(pooling.read_text()) | {"word_embedding_dimension": width}
     widths["embedding_dimension"] = widths.pop("word_embedding_dimension")
     pooling.write_text(json.dumps(widths))
     with torch.random.fork_rng([]):

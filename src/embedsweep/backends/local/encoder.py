@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
         DataError: The folder holds no model that opens so.
     """
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(folder),
             device=device,
             trust_remote_code=False,
@@ -42,6 +43,10 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
         raise DataError(
             "model", str(folder), reason, "give a folder saved by sentence-transformers"
         ) from error
+    # The card refers to its model and the model to its card: such a cycle keeps the weights in
+    # memory until Python's cyclic garbage collector runs, which is after several more models.
+    model.model_card_data.model = weakref.proxy(model)  # type: ignore[assignment]
+    return model
 
 
 class LocalEmbedder:
