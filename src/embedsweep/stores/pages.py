@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.stores.addresses import masked, scheme_of
@@ -13,10 +15,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def show_pages(tracking_uri: str, artifacts: str, port: int) -> int:
-    """Run MLflow's server until it is stopped; returns its exit code.
+    """Run MLflow's server until Ctrl-C stops it; returns the exit code.
 
     It listens on loopback and answers to exact host names only: its own defaults accept any host
-    that begins like a private address.
+    that begins like a private address. It ends with this process, however this process ends.
 
     Raises:
         UsageError: The store is a server already, with pages of its own.
@@ -31,14 +33,26 @@ def show_pages(tracking_uri: str, artifacts: str, port: int) -> int:
         )
     hosts = ",".join(f"{name}:{port}" for name in ("localhost", LOOPBACK))
     command = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+        *(sys.executable, "-m", "embedsweep.stores.pages_process", "server", "--workers", "1"),
         *("--backend-store-uri", tracking_uri, "--default-artifact-root", artifacts),
         *("--host", LOOPBACK, "--port", str(port), "--allowed-hosts", hosts),
     ]
     # Its job runner would start a dozen processes that these pages have no use for.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     sys.stderr.write(f"MLflow's pages are on http://localhost:{port}; Ctrl-C ends them\n")
-    code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own
+    # In a session of its own, so that a terminal's Ctrl-C reaches this process only.
+    process = subprocess.Popen(  # noqa: S603 - our own
+        command, env=environment, stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.communicate()
+        return 0
+    finally:
+        # What is left of the group if its first process was killed.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     if code > 0:
         raise StoreError(
             "MLflow's server",
