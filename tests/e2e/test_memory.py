@@ -71,4 +71,4 @@ def test_trials_10_and_50_take_no_more_memory_than_the_first(tmp_path: Path) -> 
 
 def test_control_without_the_guard_ten_trials_take_more(tmp_path: Path) -> None:
     peak = peaks(tmp_path, 10, STRONG)
-    assert peak[9] - peak[0] > 4 * MODEL_BYTES
+    assert max(peak) - peak[0] > 2 * MODEL_BYTES

@@ -195,7 +195,7 @@ def test_an_opened_model_is_the_last_one_the_listener_saw(tmp_path: Path) -> Non
     assert np.array_equal(backend.open(tmp_path / "left").embed(["a", "b"]), vectors[-1])
     assert facts["head_parameters"] == str(DIMENSION**2)
     assert facts["steps"] == "50"
-    assert steps[0] == (1, 50)
+    assert steps[:2] == [(0, 50), (1, 50)]
     assert steps[-1] == (50, 50)
 
 

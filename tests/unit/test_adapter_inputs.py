@@ -214,7 +214,7 @@ def test_steps_are_of_one_thread_and_measuring_is_of_all() -> None:
         steps: list[int] = []
         epochs: list[int] = []
         listener = TrainingListener(
-            on_step=lambda done, total: steps.append(torch.get_num_threads()),
+            on_step=lambda done, total: steps.append(torch.get_num_threads()) if done else None,
             on_epoch=lambda end: epochs.append(torch.get_num_threads()),
         )
         backend_over(HashEmbedder()).train(recipe(), PAIRS, None, listener)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from embedsweep.cli.tables import narrowest, paragraph, screen_width, table
 from embedsweep.core.finalists import Finalist
 from embedsweep.core.losses import LOSS_ALPHA
 from embedsweep.core.promotion import Comparison, Decision
@@ -36,27 +36,37 @@ def note(line: str) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their longest cell; numbers (all but the last column) to the right.
+    """Print columns as wide as their longest cell, as `tables.table` lays them out."""
+    print("\n".join(table(head, rows, screen_width())))
 
-    A head of several lines stands on the last of them.
-    """
-    stacked = zip_longest(*(reversed(cell.split("\n")) for cell in head), fillvalue="")
-    lines: list[Sequence[str]] = [*reversed(list(stacked)), *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    for line in lines:
-        *cells, last = (
-            cell.rjust(width) if place < len(line) - 1 else cell
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        print("  ".join((*cells, last)).rstrip())
+
+def _print_text(text: str) -> None:
+    print("\n".join(paragraph(text, screen_width())))
 
 
 def print_leaderboard(board: Leaderboard) -> None:
-    side = _side_measures(board)
+    print(
+        f"{board.experiment}: {len(board.trials)} trials (t), {len(board.baselines)} baselines (b)"
+    )
+    side, left_out = _side_measures(board), list[str]()
+    head, rows = _cells(board, side)
+    width = screen_width()
+    while side and width is not None and narrowest(head, rows) > width:
+        left_out.insert(0, str(side.pop()))
+        head, rows = _cells(board, side)
+    print_table(head, rows)
+    if left_out:
+        _print_text(f"a wider terminal and --json also show {', '.join(left_out)}")
+    _print_evidence(board)
+    _print_finalists(board)
+
+
+def _cells(board: Leaderboard, side: Sequence[Measure]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of the leaderboard."""
     rows = [_row(board, trial, side) for trial in (*board.trials, *board.baselines)]
     head = [
         "trial",
-        str(board.objective),
+        _stacked(str(board.objective)),
         "95% interval",
         "vs best",
         *(_stacked(str(measure)) for measure in side),
@@ -70,30 +80,25 @@ def print_leaderboard(board: Leaderboard) -> None:
         if not shown
     }
     kept = [place for place in range(len(head)) if place not in empty]
-    print(
-        f"{board.experiment}: {len(board.trials)} trials (t), {len(board.baselines)} baselines (b)"
-    )
-    print_table([head[place] for place in kept], [[row[place] for place in kept] for row in rows])
-    _print_evidence(board)
-    _print_finalists(board)
+    return [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def _print_evidence(board: Leaderboard) -> None:
     """What the columns mean, and how many pairs really differ."""
     if board.differences:
-        print(
+        _print_text(
             "'=': no real difference from the best; 'worse', 'better': a real one, paired and "
             "corrected over all pairs"
         )
         real = sum(each.real for each in board.differences)
-        print(
+        _print_text(
             f"{real} of {len(board.differences)} pairs of models really differ (paired, corrected "
             "over all pairs, family-wise error 5 %)"
         )
     if board.losses_in_words:
-        print(board.losses_in_words)
+        _print_text(board.losses_in_words)
     for line in board.notes:
-        print(f"note: {line}")
+        _print_text(f"note: {line}")
 
 
 def _print_finalists(board: Leaderboard) -> None:
@@ -114,7 +119,7 @@ def _print_finalists(board: Leaderboard) -> None:
                 f"the median seed of {board.names[finalist.trial.run_id]}, which has the best mean"
             )
     name = board.names[candidate.run_id]
-    print(f"for promotion: {name}, {why}{board.passed_over_in_words}")
+    _print_text(f"for promotion: {name}, {why}{board.passed_over_in_words}")
 
 
 def _finalist(board: Leaderboard, finalist: Finalist) -> list[str]:

@@ -13,7 +13,7 @@ from embedsweep.cli import arguments
 from embedsweep.core.collection import uncollected
 
 if TYPE_CHECKING:
-    from embedsweep.cli.progress import Bars
+    from embedsweep.cli.progress import Lines
     from embedsweep.core.dataset import Dataset
     from embedsweep.core.experiment import Experiment
     from embedsweep.workflows.services import Services
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.trials is not None:
         trials = arguments.whole_number("--trials", options.trials)
 
+    from embedsweep.cli.hints import next_steps
     from embedsweep.cli.output import (
         decision_as_dict,
         note,
@@ -82,12 +83,13 @@ def run(options: argparse.Namespace) -> int:
     if promotion is not None:
         print()
         print_decision(promotion.decision, recorded=promotion.recorded)
-    note("see the runs side by side: make ui; serve the champion: make serve")
+    has_champion = promotion is not None and promotion.decision.champion_version is not None
+    note(next_steps(options, experiment.model if has_champion else None))
     return 0
 
 
 def _made_ready(
-    options: argparse.Namespace, shown: Bars, running: ExitStack
+    options: argparse.Namespace, shown: Lines, running: ExitStack
 ) -> tuple[Experiment, Dataset, Services]:
     """The experiment checked, and its services, with the libraries that its arms need."""
     from embedsweep import wiring

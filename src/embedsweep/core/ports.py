@@ -82,7 +82,8 @@ class TrainingListener:
 
     Attributes:
         on_epoch: Called after every epoch; what it raises ends the training and goes through.
-        on_step: Called after every optimiser step with (done, total).
+        on_step: Called with (done, total) after every optimiser step; where this program trains,
+            also before the first one.
         on_metrics: Called with (step, metrics) of single steps, such as a provider tells of.
         on_fact: Called with (name, value) of what is to be recorded beside the recipe, such as the
             precision computed in or a job's id; facts told are kept even if the trial fails.

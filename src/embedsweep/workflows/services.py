@@ -20,12 +20,19 @@ from embedsweep.core.trial import Trial
 class Progress(Protocol):
     """Shows how far a sweep is."""
 
-    def sweep(self, done: int, total: int, best: float | None) -> None:
-        """So many of all trials have ended; the best objective so far."""
+    def sweep(self, done: int, total: int, best: float | None, ended: str = "") -> None:
+        """Show the number of finished trials and the best objective so far.
+
+        Args:
+            done: Number of finished trials, those of earlier calls included.
+            total: Number of trials that the sweep is to have.
+            best: The best objective so far, or `None` if no trial has one.
+            ended: A line about the run that has just finished.
+        """
         ...
 
-    def trial(self, label: str, done: int, total: int) -> None:
-        """The running trial has done so many of its steps."""
+    def trial(self, label: str, done: int, total: int | None) -> None:
+        """Show how many steps the running trial has done, of how many if that is known."""
         ...
 
     def say(self, line: str) -> None:
@@ -36,10 +43,10 @@ class Progress(Protocol):
 class Silent:
     """A `Progress` that shows nothing."""
 
-    def sweep(self, done: int, total: int, best: float | None) -> None:
-        del done, total, best
+    def sweep(self, done: int, total: int, best: float | None, ended: str = "") -> None:
+        del done, total, best, ended
 
-    def trial(self, label: str, done: int, total: int) -> None:
+    def trial(self, label: str, done: int, total: int | None) -> None:
         del label, done, total
 
     def say(self, line: str) -> None:

@@ -66,6 +66,7 @@ class AdapterTraining:
             del loss
             listener.on_step(done, total)
 
+        listener.on_step(0, self.total_steps)
         ends = self._optimization.epochs(self._backward, on_step)
         while (end := self._next(ends)) is not None:
             epoch, loss = end

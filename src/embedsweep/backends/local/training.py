@@ -60,6 +60,7 @@ class Training:
             listener.on_step(done, total)
             listener.on_metrics(done, {"train/loss": loss})
 
+        listener.on_step(0, self.total_steps)
         for epoch, loss in self._optimization.epochs(self.backward, on_step):
             listener.on_epoch(EpochEnd(epoch, {"train/loss": loss}, self._embedder, self.save))
 

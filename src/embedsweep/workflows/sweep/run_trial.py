@@ -117,7 +117,7 @@ class TrialRunner:
         ledger, label = self._services.ledger, f"{start.role.value} {start.number}"
         run_id = ledger.start(self._sweep, self._dataset, start)
         progress, facts = self._services.progress, dict[str, str]()
-        progress.trial(label, 0, 1)
+        progress.trial(label, 0, None)
         steps = _Steps(partial(progress.trial, label), partial(ledger.epoch, run_id))
         listener = TrainingListener(
             on_step=steps.on_step,

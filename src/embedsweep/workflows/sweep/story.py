@@ -148,18 +148,20 @@ class _Coordinator:
         self._bases = bases
         self._runner = TrialRunner(services, sweep, dataset, experiment.objective)
         self._losses = LossWatch(services.ledger, experiment.objective)
+        self._wanted = 0
         self._trials: dict[tuple[Role, int], Trial] = {
             (trial.role, trial.number): trial for trial in services.ledger.trials(sweep)
         }
 
     def run(self, wanted: int) -> None:
         began = time.monotonic()
+        self._wanted = wanted
         if self._search(wanted, began):
             self._repeat_finalists(began)
 
     def _search(self, wanted: int, began: float) -> bool:
         """Run baselines and trials; False if time ran out before all were run."""
-        self._show(wanted)
+        self._show()
         for start in self._missing_baselines():
             self._keep(self._runner.run(start))
         proposals = Proposals.open(
@@ -168,7 +170,7 @@ class _Coordinator:
         if proposals.untouched:
             proposals.begin(first_values(self._experiment, self._best_scouts()))
         proposals.settle({trial.number: self._score(trial) for trial in self._drawn()})
-        self._show(wanted)
+        self._show()
         repeats = 0
         while len(self._drawn()) < wanted and repeats < REPEATS_IN_A_ROW:
             if self._out_of_time(began):
@@ -177,7 +179,6 @@ class _Coordinator:
                 self._services.progress.say("every recipe of the space has been tried")
                 return True
             repeats = 0 if self._try(proposals) else repeats + 1
-            self._show(wanted)
         return True
 
     def _best_scouts(self) -> Mapping[str, Sequence[Scout]]:
@@ -316,12 +317,12 @@ class _Coordinator:
         # The leaderboard corrects for the number of trials, which is not known yet.
         lost = self._losses.of(trial, list(self._trials.values()))
         worse = f"; significantly worse than untuned in {in_words(lost)}" if lost else ""
-        self._services.progress.say(f"{line}{worse}")
+        self._show(f"{line}{worse}")
 
-    def _show(self, wanted: int) -> None:
+    def _show(self, ended: str = "") -> None:
         best = self._best()
         score = self._score(best) if best else None
-        self._services.progress.sweep(len(self._drawn()), wanted, score)
+        self._services.progress.sweep(len(self._drawn()), self._wanted, score, ended)
 
     def _out_of_time(self, began: float) -> bool:
         minutes = self._experiment.budget.minutes
