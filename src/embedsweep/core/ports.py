@@ -82,8 +82,7 @@ class TrainingListener:
 
     Attributes:
         on_epoch: Called after every epoch; what it raises ends the training and goes through.
-        on_step: Called with (done, total) after every optimiser step; where this program trains,
-            also before the first one.
+        on_step: Called with (done, total) after every optimiser step, and may be before the first.
         on_metrics: Called with (step, metrics) of single steps, such as a provider tells of.
         on_fact: Called with (name, value) of what is to be recorded beside the recipe, such as the
             precision computed in or a job's id; facts told are kept even if the trial fails.
