@@ -295,7 +295,7 @@ def test_passwords_in_shown_values_are_masked(tmp_path):
 @pytest.mark.parametrize(
     ("data", "what", "words"),
     [
-        ("{seed: 1}", "data.train", "none of builtin, beir and train given"),
+        ("{seed: 1}", "data.train", "none of builtin, beir, hf and train given"),
         ("{train: a, beir: b}", "data.train", "beir and train given"),
         ("{builtin: python-docs, beir: b}", "data.train", "builtin and beir given"),
         ("{beir: b, valid: v}", "data.valid", "it belongs to train"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,6 @@ def test_ids_given_twice_name_both_lines(tmp_path):
         ("q0\tnothing\t1", 'document "nothing"', "corpus.jsonl has no such id"),
         ("q0\td5\t-1", "judgement", 'grade "-1", expected a whole number, 0 or higher'),
         ("q0\td5\t1.5", "judgement", 'grade "1.5", expected a whole number'),
-        ("q0\td5\t1.0", "judgement", 'grade "1.0", expected a whole number'),
         ("q0\td5\thigh", "judgement", 'grade "high"'),
         ("q0\td5\t", "judgement", 'grade ""'),
         ("q0\td5\t٣", "judgement", "expected a whole number"),
@@ -137,9 +137,8 @@ def test_a_query_without_a_relevant_document_is_reported_in_its_split(tmp_path):
 @pytest.mark.parametrize(
     ("document", "what", "why"),
     [
-        ({"_id": "x", "title": " ", "text": ""}, "document x", "title and text are empty"),
-        ({"_id": "x"}, "document x", "title and text are empty"),
-        ({"_id": "x", "title": None, "text": "a"}, "key 'title'", "found null"),
+        ({"_id": "x", "title": " ", "text": ""}, 'document "x"', "title and text are empty"),
+        ({"_id": "x"}, 'document "x"', "title and text are empty"),
         ({"_id": "x", "text": 5}, "key 'text'", "found 5"),
         ({"text": "a"}, "missing key '_id'", 'has only "text"'),
         ({"_id": None, "text": "a"}, "key '_id'", "found null"),
@@ -160,13 +159,57 @@ def test_a_bad_query_is_reported_and_its_judgements_are_not(tmp_path):
     assert (fault.where, fault.line) == (str(tmp_path / "queries.jsonl"), 3)
 
 
-def test_the_header_is_needed(tmp_path):
+@pytest.mark.parametrize(
+    "lines",
+    [
+        QRELS["test"],
+        ["q9 0 d9 1", "q10 0 d10 1", "q11 0 d11 1"],
+        ["q9\tQ0\td9\t1", "q10\tQ0\td10\t1", "q11\tQ0\td11\t1"],
+        ["doc_id\tquery_id\trelevance", *(f"d{n}\tq{n}\t1.0" for n in (9, 10, 11))],
+        ["Query-ID\titeration\tCorpus-ID\tScore", *(f"q{n}\t0\td{n}\t1" for n in (9, 10, 11))],
+        [HEADER, *(f"{line}.00" for line in QRELS["test"])],
+    ],
+    ids=["no header", "TREC", "TREC with tabs", "other names", "more columns", "1.00"],
+)
+def test_judgements_may_have_any_usual_header_or_none(tmp_path, lines):
+    plain = load_dataset(DataSpec("small", beir=folder(tmp_path / "plain")))
+    path = folder(tmp_path / "other")
+    write_lines(path / "qrels" / "test.tsv", lines)
+    assert load_dataset(DataSpec("small", beir=path)).fingerprint == plain.fingerprint
+
+
+def test_a_header_that_says_nothing_is_a_fault(tmp_path):
     path = folder(tmp_path)
-    write_lines(path / "qrels" / "test.tsv", QRELS["test"])
+    write_lines(path / "qrels" / "test.tsv", ["a\tb\tc", *QRELS["test"]])
     (fault,) = faults(path).faults
-    assert fault.line == 1
-    assert "expected" in fault.why
-    assert "<TAB>" in fault.why
+    assert (fault.what, fault.line) == ("header", 1)
+    assert "query-id<TAB>corpus-id<TAB>score" in fault.fix
+
+
+@pytest.mark.parametrize(("title", "text"), [(None, "body 0"), (1984, "1984 body 0")])
+def test_a_title_may_be_null_or_a_number(tmp_path, title, text):
+    documents = [{"_id": "d0", "title": title, "text": "body 0"}, *DOCUMENTS[1:]]
+    dataset = load_dataset(DataSpec("small", beir=folder(tmp_path, documents)))
+    assert dataset.valid.retrieval.documents["d0"] == text
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "dev"])
+def test_files_may_be_named_as_gzip_and_valid_in_three_ways(tmp_path, name):
+    plain = load_dataset(DataSpec("small", beir=folder(tmp_path / "plain")))
+    path = folder(tmp_path / "zipped", **{"dev": None, name: QRELS["dev"]})
+    for file in [*path.glob("*.jsonl"), *path.glob("qrels/*.tsv")]:
+        (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    assert load_dataset(DataSpec("small", beir=path)).fingerprint == plain.fingerprint
+
+
+def test_an_archive_is_named_for_what_it_is(tmp_path):
+    path = tmp_path / "scifact.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("scifact/corpus.jsonl", "{}")
+    (fault,) = faults(path).faults
+    assert "a ZIP archive of 1 files" in fault.why
+    assert "unzip" in fault.fix
 
 
 def test_all_files_are_reported_together(tmp_path):
@@ -273,6 +316,6 @@ def test_copied_queries_are_all_refused(tmp_path):
     dev = ["q60\td0\t1", "q61\td1\t1"]
     path = folder(tmp_path, queries=[*queries, *copies], train=train, dev=dev, test=test)
     error = faults(path)
-    assert [fault.line for fault in error.faults] == [52, 53, 54]
+    assert [fault.lines for fault in error.faults] == [(52, 53, 54)]
     spec = DataSpec("small", beir=path, on_overlap=OnOverlap.DROP_FROM_TRAIN)
     assert load_dataset(spec).rows[Split.TRAIN] == 50

@@ -16,7 +16,7 @@ RULE = SplitRule(0.2, 0.2)
 @pytest.mark.parametrize(
     ("options", "what", "why"),
     [
-        ({}, "source", "found none, expected one of train, beir, builtin"),
+        ({}, "source", "found none, expected one of train, hf, beir, builtin"),
         ({"train": TRAIN, "beir": OTHER, "split": RULE}, "source", "found train and beir"),
         ({"valid": TRAIN, "test": OTHER}, "source", "found none"),
         ({"builtin": "python-doc"}, "builtin", "found 'python-doc', expected 'python-docs'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,8 @@ TRIPLETS = TrainingSet(
     pairs=tuple(Pair(f"q{i}", f"yes {i}", (f"no {i}", f"never {i}")) for i in range(20))
 )
 SCORED = TrainingSet(
-    scored=tuple(ScoredPair(f"left {i}", f"right {i}", score=float(i % 6)) for i in range(30))
+    scored=tuple(ScoredPair(f"left {i}", f"right {i}", score=float(i % 6)) for i in range(30)),
+    score_range=(0.0, 5.0),
 )
 FORMS = [
     (data, form)
@@ -118,9 +120,26 @@ def test_grades_become_scores() -> None:
     assert targets == {0.0}
 
 
-def test_given_scores_are_scaled_to_between_0_and_1() -> None:
-    targets = [mark for batch in batches(SCORED, DataForm.SCORED_PAIRS) for mark in batch.targets]
-    assert (min(targets), max(targets), len(targets)) == (0.0, 1.0, 30)
+@pytest.mark.parametrize(
+    ("scale", "scores", "targets"),
+    [
+        ((0.0, 1.0), [0.8, 0.9, 1.0], [0.8, 0.9, 1.0]),
+        ((0.0, 5.0), [4.0, 5.0], [0.8, 1.0]),
+        ((1.0, 5.0), [1.0, 3.0], [0.0, 0.5]),
+        ((-1.0, 1.0), [-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5]),
+    ],
+)
+def test_scores_are_trained_at_their_place_on_the_scale(scale, scores, targets) -> None:
+    pairs = tuple(ScoredPair(f"a {score}", "b", score) for score in scores)
+    data = TrainingSet(scored=pairs, score_range=scale)
+    # The control: the range that the data has would give 0 and 1 for its ends.
+    drawn = [mark for batch in batches(data, DataForm.SCORED_PAIRS) for mark in batch.targets]
+    assert sorted(drawn) == pytest.approx(targets)
+
+
+def test_the_scale_belongs_to_the_fingerprint_of_scored_pairs_only() -> None:
+    assert replace(SCORED, score_range=(0.0, 10.0)).fingerprint != SCORED.fingerprint
+    assert replace(PAIRS, score_range=(0.0, 10.0)).fingerprint == PAIRS.fingerprint
 
 
 def test_classes_are_indices_into_their_names() -> None:

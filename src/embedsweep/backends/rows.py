@@ -251,13 +251,14 @@ def _binary_pairs(data: TrainingSet) -> _Draw:
 def _scored_pairs(data: TrainingSet) -> _Draw:
     if not data.scored:
         return _marked_pairs(data)
-    low = min(row.score for row in data.scored)
-    spread = max(row.score for row in data.scored) - low or 1.0
+    low, high = data.score_range
+    # A scale with scores below 0 keeps its zero, where the cosine is 0 too.
+    zero, spread = (0.0, max(-low, high)) if low < 0 else (low, high - low)
 
     def draw(random: Random) -> tuple[list[_Row], _Compose]:
         del random
         rows: list[_Row] = [
-            ((row.first, row.second), (row.score - low) / spread) for row in data.scored
+            ((row.first, row.second), (row.score - zero) / spread) for row in data.scored
         ]
         return rows, _columns(SYMMETRIC)
 

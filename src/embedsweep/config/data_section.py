@@ -6,22 +6,54 @@ neighbours stands before it, so that one faulty field hides no fault of another.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictStr, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    StrictStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
-from embedsweep.config.fields import Count, DataPath, FieldName, Seed, Share
+from embedsweep.config.fields import BaseModelName, Count, DataPath, FieldName, Seed, Share
 from embedsweep.config.knobs import Section
-from embedsweep.config.refusal import Reading, refused
+from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.experiment import OnOverlap
 
 COLUMNS = {
     "labelled": ("text", "label"),
-    "pairs": ("anchor", "positive", "negative"),
+    "pairs": ("anchor", "positive", "negative", "label"),
     "scored": ("sentence1", "sentence2", "score"),
 }
 """The fields each format names."""
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long for a file
+        return False
+
+
+def _score_range(value: object) -> tuple[float, float]:
+    ends = value if isinstance(value, list) and len(value) == 2 else [None]
+    numbers = [
+        float(end) for end in ends if isinstance(end, int | float) and not isinstance(end, bool)
+    ]
+    if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
+        why = f"{shown(value)}, expected the lowest and the highest possible score"
+        raise refused(why, "write two numbers, the lower one first, such as [0, 5]")
+    return numbers[0], numbers[1]
+
+
+_PAIR_SCHEMA = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+ScoreRange = Annotated[
+    tuple[float, float], PlainValidator(_score_range), WithJsonSchema({**_PAIR_SCHEMA})
+]
 
 
 class Columns(Section):
@@ -60,7 +92,7 @@ class SplitSection(Section):
 
 
 class DataSection(Section):
-    """Where the data is and how to take it: one of builtin, beir and train."""
+    """Where the data is and how to take it: one of builtin, beir, hf and train."""
 
     name: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
     """What the data set is called in reports."""
@@ -68,16 +100,24 @@ class DataSection(Section):
     """A data set that comes with the program."""
     beir: DataPath | None = None
     """A BEIR folder: corpus.jsonl, queries.jsonl and qrels/."""
+    hf: BaseModelName | None = None
+    """A data set of the Hugging Face hub, owner/name, or a folder in its layout."""
+    revision: Annotated[StrictStr, Field(min_length=1)] | None = None
+    """The commit, branch or tag of hf; the newest when left out."""
+    subset: Annotated[StrictStr, Field(min_length=1)] | None = None
+    """Which subset of hf, where it has several."""
     train: DataPath | None = Field(default=None, validate_default=True)
-    """A file to train on, JSONL or CSV."""
+    """A file to train on (JSONL, JSON, CSV, TSV, Parquet), or a folder with such files."""
     valid: DataPath | None = None
     """A file to measure the trials on; else a share of train."""
     test: DataPath | None = None
     """A file that only promotion reads; else a share of train."""
     format: Literal["labelled", "pairs", "scored"] | None = None
-    """How the rows are made; told from them when left out."""
+    """How the rows are made; recognised by the columns when left out."""
     columns: Columns | None = None
-    """The file's field for each field the format names."""
+    """The file's field for each field the format names; recognised when left out."""
+    score_range: ScoreRange | None = None
+    """The lowest and the highest possible score of scored pairs; inferred when left out."""
     on_overlap: OnOverlap = OnOverlap.ERROR
     """What to do with training rows whose text is also in valid or test."""
     few_shot: Count | None = None
@@ -94,12 +134,13 @@ class DataSection(Section):
     @field_validator("train")
     @classmethod
     def _one_source(cls, train: Path | None, info: ValidationInfo[Reading]) -> Path | None:
-        if not {"builtin", "beir"} <= info.data.keys():
+        others = ("builtin", "beir", "hf")
+        if not set(others) <= info.data.keys():
             return train
-        sources = {"builtin": info.data["builtin"], "beir": info.data["beir"], "train": train}
+        sources = {**{name: info.data[name] for name in others}, "train": train}
         given = [name for name, value in sources.items() if value is not None]
         if len(given) != 1:
-            seen = " and ".join(given) if given else "none of builtin, beir and train"
+            seen = " and ".join(given) if given else "none of builtin, beir, hf and train"
             fix = "keep one" if given else "add train: FILE, beir: FOLDER or builtin: python-docs"
             raise refused(f"{seen} given, expected one", fix, instead=tuple(sources))
         return train
@@ -112,13 +153,33 @@ class DataSection(Section):
             raise refused(why, "remove the key")
         return value
 
-    @field_validator("valid", "test", "format", "columns")
+    @field_validator("revision", "subset")
+    @classmethod
+    def _only_with_hf(cls, value: str | None, info: ValidationInfo[Reading]) -> str | None:
+        if value is not None and info.data.get("hf", value) is None:
+            why = "it belongs to hf, and the data comes from elsewhere"
+            raise refused(why, "remove the key, or add hf: OWNER/NAME")
+        return value
+
+    @field_validator("valid", "test", "format", "columns", "score_range")
     @classmethod
     def _only_with_train(cls, value: object, info: ValidationInfo[Reading]) -> object:
-        if value is not None and info.data.get("train", value) is None:
+        has_files = info.data.get("train", value) is not None
+        has_columns = info.field_name not in ("valid", "test") and info.data.get("hf") is not None
+        if value is not None and not (has_files or has_columns):
             why = "it belongs to train, and the data comes from elsewhere"
             raise refused(why, "remove the key; the source has its own splits and fields")
         return value
+
+    @field_validator("score_range")
+    @classmethod
+    def _has_scores(
+        cls, scale: tuple[float, float] | None, info: ValidationInfo[Reading]
+    ) -> tuple[float, float] | None:
+        if scale is not None and info.data.get("format") in ("labelled", "pairs"):
+            why = f"{info.data['format']} data has no scores"
+            raise refused(why, "remove the key, or write format: scored")
+        return scale
 
     @field_validator("columns")
     @classmethod
@@ -139,6 +200,8 @@ class DataSection(Section):
         cls, split: SplitSection | None, info: ValidationInfo[Reading]
     ) -> SplitSection | None:
         if not {"train", "valid", "test"} <= info.data.keys() or info.data["train"] is None:
+            return split
+        if _is_folder(info.data["train"]):  # it may have the other splits too
             return split
         faults, fixes = [], []
         for name in ("valid", "test"):

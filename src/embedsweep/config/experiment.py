@@ -96,11 +96,15 @@ def _data(section: DataSection) -> DataSpec:
         train=section.train,
         valid=section.valid,
         test=section.test,
+        hf=section.hf,
+        revision=section.revision,
+        subset=section.subset,
         beir=section.beir,
         builtin=section.builtin,
         format=section.format,
         columns=section.columns.model_dump(exclude_none=True) if section.columns else {},
         split=SplitRule(split.valid, split.test, split.seed, split.group_by) if split else None,
+        score_range=section.score_range,
         on_overlap=section.on_overlap,
         few_shot=section.few_shot,
         max_train=section.max_train,
@@ -114,6 +118,8 @@ def _data_name(section: DataSection) -> str:
     if section.train is not None:
         stem = section.train.stem
         return section.train.parent.name or stem if stem == "train" else stem
+    if section.hf is not None:
+        return Path(section.hf).name
     return section.builtin or (section.beir.name if section.beir else "") or "beir"
 
 

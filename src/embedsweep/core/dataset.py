@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from pathlib import PurePath
 
 from embedsweep.core.errors import Refusal
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.leakage import Leakage
 from embedsweep.core.looks import Look
 from embedsweep.core.recipe import DataForm, FileForm, HostedRecipe, Loss, TunedRecipe
+
+SHOWN_FILES = 5
+"""How many files a line on their reading names."""
 
 
 class Split(StrEnum):
@@ -68,11 +73,13 @@ class TrainingSet:
         texts: Labelled texts.
         pairs: Pairs, with or without given negatives.
         scored: Scored pairs.
+        score_range: Lowest and highest score of the scale, whether or not a pair has them.
     """
 
     texts: tuple[LabelledText, ...] = ()
     pairs: tuple[Pair, ...] = ()
     scored: tuple[ScoredPair, ...] = ()
+    score_range: tuple[float, float] = (0.0, 1.0)
 
     @cached_property
     def forms(self) -> frozenset[DataForm]:
@@ -103,7 +110,8 @@ class TrainingSet:
         texts, pairs, scored = (
             [astuple(row) for row in rows] for rows in (self.texts, self.pairs, self.scored)
         )
-        return fingerprint(texts, pairs, scored)
+        scale = [self.score_range] if scored else []
+        return fingerprint(texts, pairs, scored, *scale)
 
     def __len__(self) -> int:
         """Rows of the form the data came in, whichever is the most."""
@@ -252,6 +260,41 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a file was read.
+
+    Attributes:
+        file: The file.
+        written_as: Its notation, such as ``JSON Lines`` or ``text delimited by semicolons``.
+        format: ``labelled``, ``pairs``, ``scored`` or ``beir``.
+        columns: The file's columns by field of the format.
+        unread: By key that is not read, the number of rows that have a value there.
+    """
+
+    file: str
+    written_as: str
+    format: str
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        named = ", ".join(
+            f"{name} = {' + '.join(columns)}" for name, columns in self.columns.items() if columns
+        )
+        return f"{self.written_as}, read as {self.format}{f': {named}' if named else ''}"
+
+    def as_dict(self) -> dict[str, object]:
+        columns = {name: list(found) for name, found in self.columns.items() if found}
+        return {
+            "file": self.file,
+            "written_as": self.written_as,
+            "format": self.format,
+            "columns": columns,
+            "unread": dict(self.unread),
+        }
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A checked data set in its three splits.
 
@@ -268,6 +311,7 @@ class Dataset:
         sources: Where each split came from: a path, or ``builtin:python-docs``.
         warnings: What a reader of the results should know, such as dropped rows.
         find_leakage: Looks for what the splits share; `leakage` keeps what it finds.
+        readings: How each file was read; empty if the data is built in.
     """
 
     name: str
@@ -281,6 +325,23 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     test_sketch: tuple[str, ...] = ()
     find_leakage: Callable[[], Leakage] = Leakage
+    readings: tuple[Reading, ...] = ()
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """The scale of the scores, or None if the data has none."""
+        return self.train.score_range if self.train.scored else None
+
+    def recognised(self) -> list[str]:
+        """How the files were read, one line for all that were read alike."""
+        alike: dict[str, list[str]] = {}
+        for reading in self.readings:
+            alike.setdefault(str(reading), []).append(PurePath(reading.file).name)
+        lines = []
+        for how, names in alike.items():
+            more = f" and {len(names) - SHOWN_FILES} more" if names[SHOWN_FILES:] else ""
+            lines.append(f"{', '.join(names[:SHOWN_FILES])}{more}: {how}")
+        return lines
 
     def unseal(self, look: Look) -> Benchmark:
         """The test benchmark, for whoever has a look at it on record. Promotion alone does.

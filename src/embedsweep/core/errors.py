@@ -9,6 +9,9 @@ from typing import ClassVar, Self
 SHOWN_FAULTS = 20
 """How many faults a message spells out; the rest are counted."""
 
+SHOWN_LINES = 5
+"""How many lines a fault that is in many lines names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -19,7 +22,9 @@ class Fault:
         where: The file, option or object that holds it.
         why: The value seen against the value expected.
         fix: The next thing to do, as an imperative.
-        line: 1-based line in ``where`` when it is a file.
+        line: 1-based line in ``where`` when it is a file; of several places, the first.
+        count: Number of places with this fault, at least 1.
+        lines: The first lines, at most `SHOWN_LINES`, if the fault is in several.
     """
 
     what: str
@@ -27,13 +32,23 @@ class Fault:
     why: str
     fix: str
     line: int | None = None
+    count: int = 1
+    lines: tuple[int, ...] = ()
 
     @property
     def place(self) -> str:
         return self.where if self.line is None else f"{self.where}:{self.line}"
 
     def __str__(self) -> str:
-        return f"error: {self.what} in {self.place}: {self.why}. Fix: {self.fix}"
+        return f"error: {self.what} in {self.place}: {self.why}{self._others}. Fix: {self.fix}"
+
+    @property
+    def _others(self) -> str:
+        if self.count == 1:
+            return ""
+        first = "first in" if self.count > len(self.lines) else "in"
+        lines = f", {first} lines {', '.join(map(str, self.lines))}" if self.lines else ""
+        return f" ({self.count} times{lines})"
 
     def as_dict(self) -> dict[str, str | int | None]:
         return {
@@ -42,6 +57,7 @@ class Fault:
             "line": self.line,
             "why": self.why,
             "fix": self.fix,
+            "count": self.count,
         }
 
 
@@ -64,18 +80,19 @@ class UserError(Exception):
 
         Args:
             faults: At least one fault; the first `SHOWN_FAULTS` are spelt out.
-            total: How many there were when not all were kept.
+            total: Number of places with a fault, if not all were kept.
         """
         first = faults[0]
         error = cls(first.what, first.where, first.why, first.fix, first.line)
         error.faults = tuple(faults)
-        error.total = len(faults) if total is None else total
+        error.total = sum(fault.count for fault in faults) if total is None else total
         error.args = (str(error),)
         return error
 
     def __str__(self) -> str:
-        lines = [str(fault) for fault in self.faults[:SHOWN_FAULTS]]
-        if self.total > len(lines):
+        shown = self.faults[:SHOWN_FAULTS]
+        lines = [str(fault) for fault in shown]
+        if self.total > sum(fault.count for fault in shown):
             lines.append(f"error: {self.total} faults in all, the first {len(lines)} are shown")
         return "\n".join(lines)
 

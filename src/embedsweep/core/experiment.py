@@ -58,16 +58,23 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where the data is and how to take it. One of `train`, `beir` and `builtin` is set.
+    """Where the data is and how to take it. One of `train`, `hf`, `beir` and `builtin` is set.
 
     Attributes:
         name: What the data set is called in reports.
-        train, valid, test: Files; a missing one is split off `train` by `split`.
+        train, valid, test: Files, or folders with files of several splits; a missing split is
+            split off `train` by `split`.
+        hf: A data set of the Hugging Face hub, ``owner/name``, or a folder in its layout.
+        revision: Commit, branch or tag of `hf`; None for the newest.
+        subset: Which of its subsets, where it has several.
         beir: A BEIR folder.
         builtin: ``python-docs``.
         format: ``labelled``, ``pairs`` (with or without negatives) or ``scored``; None to tell
             it from the rows.
-        columns: The file's field for each field the format names; dotted paths reach inside.
+        columns: The file's field for each field the format names; dotted paths reach inside. What
+            is left out is recognised by its name.
+        score_range: Lowest and highest possible score of scored pairs; None to infer a well-known
+            scale.
         split: How to split; needed where a file is missing.
         on_overlap: What happens to training rows whose normalised text is in valid or test.
         few_shot: Training rows kept of each label; None for all.
@@ -82,10 +89,14 @@ class DataSpec:
     train: Path | None = None
     valid: Path | None = None
     test: Path | None = None
+    hf: str | None = None
+    revision: str | None = None
+    subset: str | None = None
     beir: Path | None = None
     builtin: str | None = None
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    score_range: tuple[float, float] | None = None
     split: SplitRule | None = None
     on_overlap: OnOverlap = OnOverlap.ERROR
     few_shot: int | None = None

@@ -1,35 +1,38 @@
-"""A BEIR folder: ``corpus.jsonl``, ``queries.jsonl`` and graded ``qrels/*.tsv``."""
+"""A BEIR folder: ``corpus.jsonl``, ``queries.jsonl`` and graded ``qrels/*.tsv``, or ``….gz``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedsweep.core.dataset import Benchmark, Pair, RetrievalTask, Split, TrainingSet
+from embedsweep.core.dataset import Benchmark, Pair, Reading, RetrievalTask, Split, TrainingSet
 from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import SplitRule
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind, read_fields
 from embedsweep.data.files import TextFile
+from embedsweep.data.foreign import HEAD_BYTES, foreign
+from embedsweep.data.qrels import read_judgements
 from embedsweep.data.records import Record, read_records
 from embedsweep.data.retrieval import retrieval_benchmark
 from embedsweep.data.rows import Draft, Row, SplitRows, Texts, ties_of
 from embedsweep.data.text import counted, normalise, shorten
 from embedsweep.data.usage import split_faults
 
-_HEADER = ["query-id", "corpus-id", "score"]
 _QRELS = {
     Split.TRAIN: ("train.tsv",),
-    Split.VALID: ("dev.tsv", "valid.tsv"),
+    Split.VALID: ("dev.tsv", "valid.tsv", "validation.tsv"),
     Split.TEST: ("test.tsv",),
 }
 _ID = Field("_id", Kind.NAME)
-_DOCUMENT = (_ID, Field("title", Kind.OPTIONAL_TEXT), Field("text", Kind.OPTIONAL_TEXT))
+_DOCUMENT = (_ID, Field("title", Kind.OPTIONAL_NAME), Field("text", Kind.OPTIONAL_TEXT))
 _QUERY = (_ID, Field("text", Kind.TEXT))
-_OF_THE_USER = (Field("group", Kind.NAME), Field("slice", Kind.OPTIONAL_NAME))
+_OF_THE_USER = (
+    Field("group", Kind.NAME, remedy="remove 'group_by' from data.split"),
+    Field("slice", Kind.OPTIONAL_NAME),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +110,27 @@ def read_beir(
         UsageError: A qrels file is missing and no rule splits it off, or the reverse.
     """
     if not folder.is_dir():
-        faults.add("folder", str(folder), "there is no such folder", "correct the path under beir")
+        faults.add("folder", str(folder), *_no_folder(folder))
         faults.raise_if_any()
     qrels = {split: TextFile(path) for split, path in _qrels_paths(folder)}
     usage = list(split_faults({*qrels, Split.TRAIN}, rule))
     if usage:
         raise UsageError.of(usage)
     qrels.setdefault(Split.TRAIN, TextFile(folder / "qrels" / "train.tsv"))
-    corpus, queries = TextFile(folder / "corpus.jsonl"), TextFile(folder / "queries.jsonl")
+    corpus, queries = (
+        TextFile(_plain_or_gzip(folder / f"{n}.jsonl")) for n in ("corpus", "queries")
+    )
     documents = _read_documents(corpus, faults)
-    columns = {"group": rule.group_by if rule else None, "slice": slice_by}
-    asked = _read_queries(queries, {k: path for k, path in columns.items() if path}, faults)
+    named = {"group": rule.group_by if rule else None, "slice": slice_by}
+    columns = {name: (path,) for name, path in named.items() if path}
+    asked = _read_queries(queries, columns, faults)
     rows = {}
     for split in (each for each in Split if each in qrels):
         rows[split] = _read_rows(qrels[split], asked, documents, faults)
         if slice_by and (split is not Split.TRAIN or len(qrels) < len(Split)):
             _check_slices(rows[split], asked, slice_by, faults)
     faults.raise_if_any()
+    files = (corpus, queries, *qrels.values())
     judged = {row.value.id for part in rows.values() for row in part}
     unused = len(asked.texts.keys() - judged)
     return Draft(
@@ -131,22 +138,38 @@ def read_beir(
         form=Judged(documents.texts),
         rows=rows,
         sources={split: qrels.get(split, qrels[Split.TRAIN]).name for split in Split},
-        files=(corpus, queries, *qrels.values()),
+        files=files,
         context=fingerprint(documents.texts),
         warnings=(f"{unused} of the queries left out: no judgement names them",) if unused else (),
+        readings=tuple(Reading(file.name, "a BEIR folder", "beir") for file in files),
     )
+
+
+def _no_folder(path: Path) -> tuple[str, str]:
+    if not path.is_file():
+        return "there is no such folder", "correct the path under beir"
+    with path.open("rb") as raw:
+        kind = foreign(raw.read(HEAD_BYTES), path)
+    what = f"it is {kind.what}" if kind else "it is a file"
+    return f"{what}, expected a folder", kind.fix if kind else "give the folder that holds it"
+
+
+def _plain_or_gzip(path: Path) -> Path:
+    zipped = path.with_name(f"{path.name}.gz")
+    return zipped if zipped.exists() and not path.exists() else path
 
 
 def _qrels_paths(folder: Path) -> Iterator[tuple[Split, Path]]:
     for split, names in _QRELS.items():
-        found = [path for name in names if (path := folder / "qrels" / name).exists()]
+        paths = [_plain_or_gzip(folder / "qrels" / name) for name in names]
+        found = [path for path in paths if path.exists()]
         if found:
             yield split, found[0]
 
 
 def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
     found = _Texts(file.name)
-    for record in read_records(file, faults):
+    for record in read_records(file, faults).records:
         values = read_fields(record, _DOCUMENT, {}, file.name, faults)
         if values is None:
             _note_line(found, record)
@@ -155,7 +178,7 @@ def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
         if not text:
             why = "title and text are empty"
             fix = "take the document and its judgements out"
-            faults.add(f"document {values['_id']}", file.name, why, fix, record.line)
+            faults.add(f"document {shorten(values['_id'])}", file.name, why, fix, record.line)
         _note(found, values["_id"], text, record.line, file, faults)
     if len(found.texts) == 1 and not faults.total:
         why = "one document, expected several to choose from"
@@ -163,10 +186,12 @@ def _read_documents(file: TextFile, faults: FaultLog) -> _Texts:
     return found
 
 
-def _read_queries(file: TextFile, columns: Mapping[str, str], faults: FaultLog) -> _Texts:
+def _read_queries(
+    file: TextFile, columns: Mapping[str, tuple[str, ...]], faults: FaultLog
+) -> _Texts:
     found = _Texts(file.name)
     fields = (*_QUERY, *(each for each in _OF_THE_USER if each.name in columns))
-    for record in read_records(file, faults):
+    for record in read_records(file, faults).records:
         values = read_fields(record, fields, columns, file.name, faults)
         if values is None:
             _note_line(found, record)
@@ -201,7 +226,7 @@ def _read_rows(
     grades: dict[str, dict[str, int]] = {}
     lines: dict[str, int] = {}
     before = faults.total
-    for line, query, document, grade in _judgements(file, faults):
+    for line, query, document, grade in read_judgements(file, faults):
         lines.setdefault(query, line)
         _check_ids(file, line, (query, queries), (document, documents), faults)
         judged = grades.setdefault(query, {})
@@ -241,7 +266,7 @@ def _check_slices(
     for row in rows:
         if row.slice is None:
             why = f"query {shorten(row.value.id)} is measured on and has no slice"
-            fix = "add the key, or take 'slice_by' out"
+            fix = "add the key, or remove 'slice_by' from data"
             line = queries.lines[row.value.id]
             faults.add(f"missing key {slice_by!r}", queries.name, why, fix, line)
 
@@ -261,26 +286,3 @@ def _check_ids(
             why = f"{where} has no such id"
             fix = f"add the {what} to {where}, or take the line out"
             faults.add(f"{what} {shorten(number)}", file.name, why, fix, line)
-
-
-def _judgements(file: TextFile, faults: FaultLog) -> Iterator[tuple[int, str, str, int]]:
-    """Yield (line, query id, document id, grade); what is no judgement is logged."""
-    headed = False
-    for line, text in file.lines(faults):
-        cells = [cell.strip() for cell in text.rstrip("\r\n").split("\t")]
-        if cells == [""]:
-            continue
-        if not headed:
-            headed = True
-            if cells != _HEADER:
-                why = f"found {shorten(text.strip())}, expected {shorten('<TAB>'.join(_HEADER))}"
-                faults.add("header", file.name, why, "write the header as the first line", line)
-            continue
-        if len(cells) != len(_HEADER):
-            why = f"found {counted(len(cells), 'field')} between tabs, expected three"
-            faults.add("judgement", file.name, why, "write three fields between tabs", line)
-        elif not re.fullmatch(r"\d{1,9}", cells[2], re.ASCII):
-            why = f"found the grade {shorten(cells[2])}, expected a whole number, 0 or higher"
-            faults.add("judgement", file.name, why, "write the grade as a whole number", line)
-        else:
-            yield line, cells[0], cells[1], int(cells[2])

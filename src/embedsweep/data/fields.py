@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -15,36 +16,49 @@ from embedsweep.data.records import Record
 from embedsweep.data.text import shorten
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
-_MISSING = object()
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MARKS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+MISSING = object()
+"""What `look_up` returns if nothing is at the path; null is a value."""
 
 
 class Kind(Enum):
     """What a field holds.
 
-    TEXT is text with more than blanks in it; OPTIONAL_TEXT may be empty or missing; TEXTS is a
-    text or a list of texts and may be missing; NAME is a text or a whole number, read as text and
-    trimmed; OPTIONAL_NAME is such a one and may be missing; NUMBER is finite.
+    TEXT is text with more than blanks in it; OPTIONAL_TEXT may be empty or missing; SOME_TEXTS is
+    a text or a list of them; TEXTS is the same and may be missing; NAME is a text, a whole number
+    or true or false, read as text and trimmed; OPTIONAL_NAME may be missing or empty; NUMBER is
+    finite; MARK is 1 or 0, or true or false, or a list of them.
     """
 
     TEXT = auto()
     OPTIONAL_TEXT = auto()
+    SOME_TEXTS = auto()
     TEXTS = auto()
     NAME = auto()
     OPTIONAL_NAME = auto()
     NUMBER = auto()
+    MARK = auto()
 
-    @property
-    def required(self) -> bool:
-        return self not in (Kind.OPTIONAL_TEXT, Kind.TEXTS, Kind.OPTIONAL_NAME)
 
+_ABSENT: Mapping[Kind, object] = {
+    Kind.OPTIONAL_TEXT: "",
+    Kind.TEXTS: (),
+    Kind.OPTIONAL_NAME: "",
+    Kind.MARK: None,
+}
+"""What a missing value of an optional kind reads as."""
 
 _EXPECTED = {
     Kind.TEXT: "text",
     Kind.OPTIONAL_TEXT: "text",
+    Kind.SOME_TEXTS: "text or a list of texts",
     Kind.TEXTS: "text or a list of texts",
     Kind.NAME: "text or a whole number",
     Kind.OPTIONAL_NAME: "text or a whole number",
     Kind.NUMBER: "a finite number",
+    Kind.MARK: "1 or 0",
 }
 
 
@@ -53,20 +67,22 @@ class Field:
     """A field of a format.
 
     Attributes:
-        name: What the format calls it, and its column in CSV.
+        name: What the format calls it.
         kind: What it holds.
-        path: Where it stands in a JSON object when that is not its name; dots reach inside.
+        path: Where it stands in a record when that is not its name; dots reach inside.
+        aliases: Other names that a file's column may have, as `fold` writes them.
+        remedy: What to do if it is missing, beside adding it.
     """
 
     name: str
     kind: Kind
     path: str = ""
+    aliases: Collection[str] = ()
+    remedy: str = "remove the row"
 
-    def path_in(self, record: Record, columns: Mapping[str, str]) -> str:
-        return columns.get(self.name) or (self.path if not record.flat and self.path else self.name)
-
-    def stands_in(self, record: Record, columns: Mapping[str, str]) -> bool:
-        return _look_up(record.values, self.path_in(record, columns)) is not _MISSING
+    @property
+    def required(self) -> bool:
+        return self.kind not in _ABSENT
 
 
 class _Unfit(ValueError):
@@ -80,49 +96,65 @@ class _Unfit(ValueError):
 def read_fields(
     record: Record,
     fields: Sequence[Field],
-    columns: Mapping[str, str],
+    columns: Mapping[str, tuple[str, ...]],
     where: str,
     faults: FaultLog,
 ) -> dict[str, Any] | None:
-    """The record's values by field name, or None after logging everything wrong with it.
+    """Return the record's values by field name, or None after logging everything wrong with it.
 
-    A missing optional text or name reads as ``""``, missing texts as ``()``.
+    A missing optional value reads as ``""``, ``()`` or None. Of a field in several columns the
+    texts are joined to one tuple.
+
+    Args:
+        record: The record.
+        fields: What is read of it.
+        columns: The record's keys by field name, if they are not the field's own; empty for an
+            optional field that the file does not have.
+        where: The file, for messages.
+        faults: Where faults go.
     """
     values: dict[str, Any] = {}
     before = faults.total
     for field in fields:
-        path = field.path_in(record, columns)
-        found = _look_up(record.values, path)
-        if found is _MISSING:
-            if field.kind.required:
-                why, fix = _missing(field, path, record)
+        for path in columns.get(field.name, (field.path or field.name,)):
+            found = look_up(record.values, path)
+            absent = found is MISSING or (found is None and not field.required)
+            if absent and field.required:
+                keys = ", ".join(flattened(record.values))
+                why = f"the row has only {shorten(keys)}"
+                fix = f"add the key, or {field.remedy}"
                 faults.add(f"missing key {path!r}", where, why, fix, record.line)
-            else:
-                values[field.name] = () if field.kind is Kind.TEXTS else ""
-            continue
-        try:
-            values[field.name] = _READERS[field.kind](found, record.flat)
-        except _Unfit as unfit:
-            faults.add(f"key {path!r}", where, str(unfit), unfit.fix, record.line)
+            elif not absent:
+                try:
+                    value = _READERS[field.kind](found, record)
+                except _Unfit as unfit:
+                    faults.add(f"key {path!r}", where, str(unfit), unfit.fix, record.line)
+                else:
+                    so_far = values.get(field.name, ())
+                    values[field.name] = (*so_far, *value) if isinstance(value, tuple) else value
+        values.setdefault(field.name, _ABSENT.get(field.kind))
     return values if faults.total == before else None
 
 
-def _look_up(values: Mapping[str, Any], path: str) -> object:
-    """The value at a dotted path; a key that is the whole path comes first."""
+def look_up(values: Mapping[str, Any], path: str) -> object:
+    """Return the value at a dotted path, or `MISSING`; a key that is the whole path comes first."""
     if path in values:
         return values[path]
     found: object = values
     for key in path.split("."):
         if not isinstance(found, dict) or key not in found:
-            return _MISSING
+            return MISSING
         found = found[key]
     return found
 
 
-def _missing(field: Field, path: str, record: Record) -> tuple[str, str]:
-    why = f"the row has only {shorten(', '.join(record.values))}"
-    other = field.name if path != field.name and field.name in record.values else "<its key>"
-    return why, f"add the key, or say where it is: 'columns: {{{field.name}: {other}}}' under data"
+def flattened(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the record's keys; those of an object inside it as ``outer.inner``."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from (f"{key}.{inner}" for inner in value)
+        else:
+            yield key
 
 
 def _wrong_type(found: object, kind: Kind) -> _Unfit:
@@ -137,41 +169,60 @@ def _clean(text: str) -> str:
     return text
 
 
-def _text(found: object, flat: bool) -> str:
-    text = _optional_text(found, flat)
+def _text(found: object, record: Record) -> str:
+    text = _optional_text(found, record)
     if not any(unicodedata.category(character)[0] not in "CZ" for character in text):
-        raise _Unfit(f"found {shorten(found)}, expected text", "write the text or take the row out")
+        raise _Unfit(f"found {shorten(found)}, expected text", "write the text or remove the row")
     return text
 
 
-def _optional_text(found: object, flat: bool) -> str:
+def _optional_text(found: object, record: Record) -> str:
     if not isinstance(found, str):
         raise _wrong_type(found, Kind.TEXT)
     return _clean(found)
 
 
-def _texts(found: object, flat: bool) -> tuple[str, ...]:
+def _texts(found: object, record: Record) -> tuple[str, ...]:
     if isinstance(found, list):
-        return tuple(_text(item, flat) for item in found)
-    if flat and not str(found).strip():
+        return tuple(_text(item, record) for item in found)
+    if record.flat and not str(found).strip():
         return ()
     if not isinstance(found, str):
         raise _wrong_type(found, Kind.TEXTS)
-    return (_text(found, flat),)
+    return (_text(found, record),)
 
 
-def _name(found: object, flat: bool) -> str:
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
+def _some_texts(found: object, record: Record) -> tuple[str, ...]:
+    texts = _texts(found, record)
+    if not texts:
+        raise _Unfit(f"found {shorten(found)}, expected text", "write the text or remove the row")
+    return texts
+
+
+def _name(found: object, record: Record) -> str:
+    if isinstance(found, bool):
+        return json.dumps(found)
+    if isinstance(found, int) or (isinstance(found, float) and found.is_integer()):
+        return str(int(found))
+    if isinstance(found, float):
+        why = f"found {found}, expected {_EXPECTED[Kind.NAME]}"
+        raise _Unfit(why, f'write it as text, "{found}", if it is a name')
     if not isinstance(found, str):
         raise _wrong_type(found, Kind.NAME)
-    return _text(found, flat).strip()
+    return _text(found, record).strip()
 
 
-def _number(found: object, flat: bool) -> float:
-    if flat:
+def _optional_name(found: object, record: Record) -> str:
+    return "" if isinstance(found, str) and not found.strip() else _name(found, record)
+
+
+def _number(found: object, record: Record) -> float:
+    if record.flat:
+        text = str(found).strip()
+        if record.decimal_comma and _DECIMAL_COMMA.fullmatch(text):
+            text = text.replace(",", ".")
         try:
-            found = float(str(found))
+            found = float(text)
         except ValueError:
             raise _wrong_type(found, Kind.NUMBER) from None
     if isinstance(found, bool) or not isinstance(found, int | float):
@@ -185,11 +236,31 @@ def _number(found: object, flat: bool) -> float:
     return number
 
 
-_READERS = {
+def _mark(found: object, record: Record) -> bool | tuple[bool, ...]:
+    if isinstance(found, list):
+        return tuple(mark_of(item) for item in found)
+    return mark_of(found)
+
+
+def mark_of(found: object) -> bool:
+    """Return whether a value marks a row as positive.
+
+    Raises:
+        ValueError: It is neither 0 nor 1, false nor true.
+    """
+    seen = str(found).strip().lower()
+    if seen not in _MARKS:
+        raise _wrong_type(found, Kind.MARK)
+    return _MARKS[seen]
+
+
+_READERS: Mapping[Kind, Callable[[object, Record], object]] = {
     Kind.TEXT: _text,
     Kind.OPTIONAL_TEXT: _optional_text,
+    Kind.SOME_TEXTS: _some_texts,
     Kind.TEXTS: _texts,
     Kind.NAME: _name,
-    Kind.OPTIONAL_NAME: _name,
+    Kind.OPTIONAL_NAME: _optional_name,
     Kind.NUMBER: _number,
+    Kind.MARK: _mark,
 }

@@ -15,12 +15,18 @@ from typing import BinaryIO, cast
 
 from embedsweep.core.errors import DataError
 from embedsweep.data.faults import FaultLog
+from embedsweep.data.foreign import HEAD_BYTES, foreign
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is refused, so that a file without line ends cannot fill the memory."""
 
 GZIP_MAGIC = b"\x1f\x8b"
-_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_WIDE_MARKS = {  # the marks of UTF-32 begin with those of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 class _HashingReader(io.RawIOBase):
@@ -39,12 +45,36 @@ class _HashingReader(io.RawIOBase):
         return count
 
 
-class TextFile:
-    """A UTF-8 text file, plain or gzip whatever its name; a byte order mark is passed over.
+class _Recoded(io.RawIOBase):
+    """The UTF-8 bytes of a stream in another encoding."""
+
+    def __init__(self, raw: io.BufferedIOBase, encoding: str) -> None:
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._left = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while not self._left and not self._ended:
+            chunk = self._raw.read(io.DEFAULT_BUFFER_SIZE)
+            self._ended = not chunk
+            text = self._decoder.decode(chunk, final=self._ended)
+            self._left = text.encode("utf-8", "surrogatepass")
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+class DataFile:
+    """A file that data is read from.
 
     Attributes:
         path: As the user gave it.
-        sha256: Digest of the bytes on disk; empty until `lines` has been read to its end.
+        sha256: Digest of the bytes on disk; empty until the file has been read to its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,32 +84,6 @@ class TextFile:
     @property
     def name(self) -> str:
         return str(self.path)
-
-    def lines(self, faults: FaultLog) -> Iterator[tuple[int, str]]:
-        """Yield (line number from 1, text with its line end), and log what cannot be read.
-
-        A line that is not clean UTF-8 is logged and left out. A file that cannot be opened, that
-        breaks off or that holds no line with text is logged too.
-        """
-        if (refusal := self._refusal()) is not None:
-            faults.add("file", self.name, *refusal)
-            return
-        number, before = 0, faults.total
-        try:
-            with self.path.open("rb") as raw:
-                reader = _HashingReader(raw)
-                any_text = False
-                for number, text in self._decoded(_unzipped(reader), faults):
-                    any_text = any_text or bool(text.strip())
-                    yield number, text
-                self.sha256 = reader.digest.hexdigest()
-        except (OSError, EOFError, zlib.error) as error:
-            why = f"reading broke off: {_reason(error)}"
-            faults.add("file", self.name, why, "make the file whole again", number + 1)
-            return
-        if not any_text and faults.total == before:
-            size = "0 bytes" if number == 0 else f"{number} lines, all blank"
-            faults.add("file", self.name, f"no records: {size}", "give a file with rows in it")
 
     def verify(self) -> None:
         """Raise `DataError` unless the file still has the bytes that were read."""
@@ -95,6 +99,44 @@ class TextFile:
                 f"digest changed since it was checked ({self.sha256[:12]} → {now[:12]})",
                 "put the file back as it was, or sweep again on the new one",
             )
+
+
+class TextFile(DataFile):
+    """A text file in UTF-8, or with a byte order mark in UTF-16 or UTF-32, plain or gzip.
+
+    The content decides about the encoding and the compression, not the name.
+    """
+
+    def lines(self, faults: FaultLog) -> Iterator[tuple[int, str]]:
+        """Yield (line number from 1, text with its line end), and log what cannot be read.
+
+        A line that is not clean UTF-8 is logged and left out. A file that cannot be opened, that
+        breaks off or that holds no line with text is logged too.
+        """
+        if (refusal := self._refusal()) is not None:
+            faults.add("file", self.name, *refusal)
+            return
+        number, before = 0, faults.total
+        try:
+            with self.path.open("rb") as raw:
+                reader = _HashingReader(raw)
+                any_text = False
+                stream = _unzipped(reader)
+                kind = foreign(stream.peek(HEAD_BYTES)[:HEAD_BYTES], self.path)
+                if kind is not None:
+                    faults.add("file", self.name, f"it is {kind.what}", kind.fix)
+                    return
+                for number, text in self._decoded(_in_utf8(stream), faults):
+                    any_text = any_text or bool(text.strip())
+                    yield number, text
+                self.sha256 = reader.digest.hexdigest()
+        except (OSError, EOFError, UnicodeError, zlib.error) as error:
+            why = f"reading broke off: {_reason(error)}"
+            faults.add("file", self.name, why, "make the file whole again", number + 1)
+            return
+        if not any_text and faults.total == before:
+            size = "0 bytes" if number == 0 else f"{number} lines, all blank"
+            faults.add("file", self.name, f"no records: {size}", "give a file with rows in it")
 
     def _refusal(self) -> tuple[str, str] | None:
         """Why the path cannot be read as a file and what to do; None if it can."""
@@ -113,17 +155,13 @@ class TextFile:
             return "it is no regular file (a pipe, a socket or a device)", "give a regular file"
         return None
 
-    def _decoded(self, stream: io.BufferedIOBase, faults: FaultLog) -> Iterator[tuple[int, str]]:
+    def _decoded(self, stream: io.BufferedReader, faults: FaultLog) -> Iterator[tuple[int, str]]:
         offset = 0
         for number in itertools.count(1):
             raw = stream.readline(MAX_LINE_BYTES + 1)
             if not raw:
                 return
             if number == 1:
-                if raw.startswith(_WIDE_MARKS):
-                    why = "byte offset 0 has a UTF-16 or UTF-32 byte order mark, expected UTF-8"
-                    faults.add("encoding", self.name, why, "save the file as UTF-8", 1)
-                    return
                 mark = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
                 raw, offset = raw[mark:], mark
             if len(raw) > MAX_LINE_BYTES:
@@ -150,11 +188,27 @@ class TextFile:
             return None
 
 
-def _unzipped(reader: _HashingReader) -> io.BufferedIOBase:
-    buffered = io.BufferedReader(reader)
+def _unzipped(reader: _HashingReader) -> io.BufferedReader:
+    buffered: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, reader))
     if buffered.peek(2)[:2] == GZIP_MAGIC:
-        return gzip.GzipFile(fileobj=buffered)
+        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=buffered)))
     return buffered
+
+
+def _in_utf8(stream: io.BufferedReader) -> io.BufferedReader:
+    head = stream.peek(4)
+    for mark, encoding in _WIDE_MARKS.items():
+        if head.startswith(mark):
+            return io.BufferedReader(_Recoded(stream, encoding))
+    return stream
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder at the path, as far as can be seen."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:

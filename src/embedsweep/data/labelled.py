@@ -1,4 +1,4 @@
-"""Labelled texts: ``{"text": …, "metadata": {"label": …}}`` or CSV ``text,label``."""
+"""Labelled texts: ``text`` and ``label``, or ``{"text": …, "metadata": {"label": …}}``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
+from embedsweep.data.names import LABEL_OF_TEXT, TEXT
 from embedsweep.data.rows import Row, SplitRows, Texts
 from embedsweep.data.text import counted, draw_order, normalise, shorten
 
@@ -32,12 +33,15 @@ class Labelled:
 
     name = "labelled"
     fields: tuple[Field, ...] = (
-        Field("text", Kind.TEXT),
-        Field("label", Kind.NAME, path="metadata.label"),
+        Field("text", Kind.TEXT, aliases=TEXT),
+        Field("label", Kind.NAME, "metadata.label", LABEL_OF_TEXT),
     )
 
-    def build(self, values: Mapping[str, Any], group: str | None) -> LabelledText:
-        return LabelledText(values["text"], values["label"], group)
+    def build(self, values: Mapping[str, Any], group: str | None) -> Sequence[LabelledText]:
+        return (LabelledText(values["text"], values["label"], group),)
+
+    def gathered(self, rows: list[Row[LabelledText]]) -> tuple[list[Row[LabelledText]], str]:
+        return rows, ""
 
     def texts(self, value: LabelledText) -> tuple[str, ...]:
         return (normalise(value.text),)

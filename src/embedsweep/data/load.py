@@ -8,18 +8,20 @@ from functools import partial
 from typing import Any
 
 from embedsweep.core.dataset import Benchmark, Dataset, Split
+from embedsweep.core.errors import UsageError
 from embedsweep.core.experiment import DataSpec
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.looks import sketch_of
 from embedsweep.data.beir import read_beir
 from embedsweep.data.faults import FaultLog
-from embedsweep.data.files import TextFile
+from embedsweep.data.files import DataFile
 from embedsweep.data.findings import find_leakage
 from embedsweep.data.formats import read_files
 from embedsweep.data.python_docs import DEFAULT_SPLIT, read_python_docs
 from embedsweep.data.rows import Draft
 from embedsweep.data.rules import apply_rules
-from embedsweep.data.usage import check_spec
+from embedsweep.data.sources import find_sources
+from embedsweep.data.usage import check_spec, split_faults
 
 
 def load_dataset(spec: DataSpec) -> Dataset:
@@ -61,6 +63,7 @@ def load_dataset(spec: DataSpec) -> Dataset:
         warnings=(*draft.warnings, *ruled.notes),
         test_sketch=sketch_of(row.key for row in ruled.rows[Split.TEST]),
         find_leakage=partial(find_leakage, ruled.rows, ruled.dropped, draft.form, training),
+        readings=draft.readings,
     )
 
 
@@ -70,7 +73,11 @@ def _draft(spec: DataSpec) -> Draft[Any]:
         return read_python_docs()
     if spec.beir is not None:
         return read_beir(spec.beir, spec.split, spec.slice_by, faults)
-    return read_files(spec, faults)
+    sources = find_sources(spec)
+    usage = list(split_faults(sources.files.keys(), spec.split))
+    if usage:
+        raise UsageError.of(usage)
+    return read_files(spec, sources, faults)
 
 
 def _digest(values: Sequence[Any], context: str) -> str:
@@ -80,7 +87,7 @@ def _digest(values: Sequence[Any], context: str) -> str:
 
 
 def _test_benchmark(
-    make: Callable[[], Benchmark], valid: Benchmark, files: Sequence[TextFile]
+    make: Callable[[], Benchmark], valid: Benchmark, files: Sequence[DataFile]
 ) -> Benchmark:
     """The test benchmark, its relevance threshold to be chosen on the validation pairs."""
     for file in files:

@@ -1,4 +1,4 @@
-"""Pairs and triplets: ``anchor, positive[, negative]``, as JSON Lines or CSV."""
+"""Pairs and triplets: ``anchor, positive[, negative]``, or pairs with a label of 1 or 0."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
+from embedsweep.data.names import FIRST_OF_TWO, LABEL_OF_PAIR, NEGATIVES, SECOND_OF_TWO
 from embedsweep.data.retrieval import Numbering, retrieval_benchmark
-from embedsweep.data.rows import SplitRows, Texts
-from embedsweep.data.text import normalise
+from embedsweep.data.rows import Row, SplitRows, Texts
+from embedsweep.data.text import counted, normalise
 
 
 class Pairs:
@@ -29,13 +30,51 @@ class Pairs:
 
     name = "pairs"
     fields: tuple[Field, ...] = (
-        Field("anchor", Kind.TEXT),
-        Field("positive", Kind.TEXT),
-        Field("negative", Kind.TEXTS),
+        Field("anchor", Kind.TEXT, aliases=FIRST_OF_TWO),
+        Field("positive", Kind.SOME_TEXTS, aliases=SECOND_OF_TWO),
+        Field("negative", Kind.TEXTS, aliases=NEGATIVES),
+        Field("label", Kind.MARK, aliases=LABEL_OF_PAIR),
     )
 
-    def build(self, values: Mapping[str, Any], group: str | None) -> Pair:
-        return Pair(values["anchor"], values["positive"], values["negative"], group=group)
+    def build(self, values: Mapping[str, Any], group: str | None) -> Sequence[Pair]:
+        """One pair for each second text; one that is marked as negative has the grade 0."""
+        texts, label = values["positive"], values["label"]
+        marks = label if isinstance(label, tuple) else (label is not False,) * len(texts)
+        if len(marks) != len(texts):
+            why = f"found {len(marks)} labels for {len(texts)} texts"
+            raise ValueError(why)
+        return [
+            Pair(values["anchor"], text, values["negative"], int(mark), group)
+            for text, mark in zip(texts, marks, strict=True)
+        ]
+
+    def gathered(self, rows: list[Row[Pair]]) -> tuple[list[Row[Pair]], str]:
+        """The pairs, each with the texts that are marked as negatives of its anchor.
+
+        An anchor without a positive has no pair, so its rows are left out.
+        """
+        positives: dict[str, set[str]] = {}
+        negatives: dict[str, dict[str, None]] = {}
+        for row in rows:
+            if row.value.grade:
+                positives.setdefault(row.key, set()).add(row.value.positive)
+            else:
+                negatives.setdefault(row.key, {})[row.value.positive] = None
+        if not negatives:
+            return rows, ""
+        kept = []
+        for row in (row for row in rows if row.value.grade):
+            known = positives[row.key]
+            marked = (text for text in negatives.get(row.key, ()) if text not in known)
+            value = replace(row.value, negatives=(*row.value.negatives, *marked))
+            kept.append(replace(row, value=value))
+        alone = sum(not row.value.grade and row.key not in positives for row in rows)
+        return (
+            kept,
+            f"{counted(alone, 'row')} with label 0 left out: no row of the same anchor has label 1"
+            if alone
+            else "",
+        )
 
     def texts(self, value: Pair) -> tuple[str, ...]:
         return (normalise(value.anchor), normalise(value.positive))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from embedsweep.core.dataset import Benchmark, Split, TrainingSet
+from embedsweep.core.dataset import Benchmark, Reading, Split, TrainingSet
 from embedsweep.data.faults import FaultLog
-from embedsweep.data.files import TextFile
+from embedsweep.data.files import DataFile
 
 T = TypeVar("T")
 
@@ -95,15 +95,17 @@ class Draft(Generic[T]):
         files: What was read.
         context: Digest of what all splits share beside their rows, such as a corpus.
         warnings: What a reader of the results should know.
+        readings: How each file was read.
     """
 
     format: str
     form: Form[T]
     rows: SplitRows[T]
     sources: Mapping[Split, str]
-    files: tuple[TextFile, ...] = ()
+    files: tuple[DataFile, ...] = ()
     context: str = ""
     warnings: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 def ties_of(texts: Sequence[str], group: str | None) -> tuple[str, ...]:

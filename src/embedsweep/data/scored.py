@@ -17,8 +17,10 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
+from embedsweep.data.names import FIRST_OF_TWO, LABEL_OF_PAIR, SCORE, SECOND_OF_TWO
 from embedsweep.data.retrieval import Numbering
-from embedsweep.data.rows import SplitRows, Texts
+from embedsweep.data.rows import Row, SplitRows, Texts
+from embedsweep.data.scales import DEFAULT_SCALE, Scale
 from embedsweep.data.text import normalise
 
 RELEVANT_FROM = 0.8
@@ -32,17 +34,26 @@ class Scored:
     above the 80th percentile of their split count as relevant. Retrieval then asks with the
     distinct first sentences that have a relevant partner and searches all distinct second
     sentences; relevance tells the relevant pairs from all others.
+
+    Args:
+        scale: Lowest and highest score that there can be; losses train on the place in it.
     """
 
     name = "scored"
     fields: tuple[Field, ...] = (
-        Field("sentence1", Kind.TEXT),
-        Field("sentence2", Kind.TEXT),
-        Field("score", Kind.NUMBER),
+        Field("sentence1", Kind.TEXT, aliases=FIRST_OF_TWO),
+        Field("sentence2", Kind.TEXT, aliases=SECOND_OF_TWO),
+        Field("score", Kind.NUMBER, aliases=(*SCORE, *LABEL_OF_PAIR)),
     )
 
-    def build(self, values: Mapping[str, Any], group: str | None) -> ScoredPair:
-        return ScoredPair(values["sentence1"], values["sentence2"], values["score"], group)
+    def __init__(self, scale: Scale = DEFAULT_SCALE) -> None:
+        self._scale = scale
+
+    def build(self, values: Mapping[str, Any], group: str | None) -> Sequence[ScoredPair]:
+        return (ScoredPair(values["sentence1"], values["sentence2"], values["score"], group),)
+
+    def gathered(self, rows: list[Row[ScoredPair]]) -> tuple[list[Row[ScoredPair]], str]:
+        return rows, ""
 
     def texts(self, value: ScoredPair) -> tuple[str, ...]:
         return (normalise(value.first), normalise(value.second))
@@ -57,7 +68,7 @@ class Scored:
         return ""
 
     def training(self, values: Sequence[ScoredPair]) -> TrainingSet:
-        return TrainingSet(scored=tuple(values))
+        return TrainingSet(scored=tuple(values), score_range=self._scale)
 
     def benchmark(
         self,

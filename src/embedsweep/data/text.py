@@ -53,7 +53,7 @@ def shorten(value: object) -> str:
         return f"an object with the keys {shorten(', '.join(map(str, value)))}"
     if isinstance(value, str) and len(value) > SHOWN_CHARACTERS:
         value = value[:SHOWN_CHARACTERS] + "…"
-    shown = json.dumps(value, ensure_ascii=False)
+    shown = json.dumps(value, ensure_ascii=False, default=str)  # a table holds dates too
     # A lone surrogate cannot be printed.
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -10,10 +10,11 @@ from embedsweep.core.dataset import Benchmark, Split, TrainingSet
 from embedsweep.core.errors import DataError
 from embedsweep.core.experiment import DataSpec
 from embedsweep.data.faults import FaultLog
-from embedsweep.data.files import GZIP_MAGIC
+from embedsweep.data.files import GZIP_MAGIC, TextFile
 from embedsweep.data.formats import read_files
 from embedsweep.data.leakage import drop_repeats
 from embedsweep.data.rows import Form
+from embedsweep.data.sources import Sources
 from embedsweep.data.text import shorten
 
 
@@ -74,7 +75,7 @@ def _read(path: Path) -> tuple[Form[Any], list[Any]]:
             why = "it is compressed with gzip, expected plain text in UTF-8"
             raise DataError("file", path.name, why, "upload the unpacked file")
     faults = FaultLog()
-    draft = read_files(DataSpec(name=path.name, train=path), faults)
-    faults.raise_if_any()
+    sources = Sources({Split.TRAIN: (TextFile(path),)}, {Split.TRAIN: path.name})
+    draft = read_files(DataSpec(name=path.name, train=path), sources, faults)
     rows, _ = drop_repeats(draft.rows[Split.TRAIN])
     return draft.form, [row.value for row in rows]

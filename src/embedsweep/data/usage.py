@@ -9,6 +9,7 @@ from pathlib import Path
 from embedsweep.core.dataset import Split
 from embedsweep.core.errors import Fault, UsageError
 from embedsweep.core.experiment import DataSpec, SplitRule
+from embedsweep.data.files import is_folder
 from embedsweep.data.formats import FORMATS
 from embedsweep.data.python_docs import PYTHON_DOCS
 
@@ -19,7 +20,7 @@ _USUAL_SHARES = {Split.VALID: 0.15, Split.TEST: 0.2}
 def check_spec(spec: DataSpec) -> None:
     """Raise one `UsageError` with everything in the spec that cannot work."""
     faults = [*_source(spec), *_format(spec), *_sizes(spec)]
-    if not faults and spec.train is not None:
+    if not faults and spec.train is not None and not is_folder(spec.train):
         own = {Split.TRAIN: spec.train, Split.VALID: spec.valid, Split.TEST: spec.test}
         paths = {split: path for split, path in own.items() if path is not None}
         faults = [*_same_file(paths), *split_faults(paths.keys(), spec.split)]
@@ -51,19 +52,23 @@ def split_faults(present: Collection[Split], rule: SplitRule | None) -> Iterator
 
 
 def _source(spec: DataSpec) -> Iterator[Fault]:
-    sources = {"train": spec.train, "beir": spec.beir, "builtin": spec.builtin}
+    sources = {"train": spec.train, "hf": spec.hf, "beir": spec.beir, "builtin": spec.builtin}
     given = [name for name, source in sources.items() if source is not None]
     if len(given) != 1:
-        why = f"found {' and '.join(given) or 'none'}, expected one of train, beir, builtin"
+        why = f"found {' and '.join(given) or 'none'}, expected one of train, hf, beir, builtin"
         yield Fault("source", WHERE, why, "give one of them")
         return
     if spec.builtin is not None and spec.builtin != PYTHON_DOCS:
         why = f"found {spec.builtin!r}, expected {PYTHON_DOCS!r}"
         yield Fault("builtin", WHERE, why, f"write 'builtin: {PYTHON_DOCS}'")
-    if given == ["train"]:
-        return
-    extras: dict[str, object] = {"valid": spec.valid, "test": spec.test, "format": spec.format}
-    extras |= {"columns": spec.columns or None, "few_shot": spec.few_shot}
+    extras: dict[str, object] = {}
+    if given != ["hf"]:
+        extras = {"revision": spec.revision, "subset": spec.subset}
+    if given != ["train"]:
+        extras |= {"valid": spec.valid, "test": spec.test}
+    if given[0] not in ("train", "hf"):
+        extras |= {"format": spec.format, "columns": spec.columns or None}
+        extras |= {"few_shot": spec.few_shot, "score_range": spec.score_range}
     if spec.builtin is not None and spec.split is not None:
         extras["split.group_by"] = spec.split.group_by
     if spec.builtin is not None:
@@ -88,6 +93,9 @@ def _format(spec: DataSpec) -> Iterator[Fault]:
 
 
 def _sizes(spec: DataSpec) -> Iterator[Fault]:
+    if spec.score_range is not None and spec.score_range[0] >= spec.score_range[1]:
+        why = "found {:g} and {:g}, expected the lowest score first".format(*spec.score_range)
+        yield Fault("score_range", WHERE, why, "write 'score_range: [LOWEST, HIGHEST]'")
     for name in ("few_shot", "max_train", "max_valid"):
         value = getattr(spec, name)
         if value is not None and value < 1:

@@ -161,4 +161,5 @@ def notes(experiment: Experiment, dataset: Dataset, cut: Truncation | None = Non
         for name, (share, limit) in known.items()
         if share > 0
     ]
-    return [*dataset.warnings, *dataset.leakage.notes(), *unread, *estimates(experiment, dataset)]
+    known_data = [*dataset.recognised(), *dataset.warnings]
+    return [*known_data, *dataset.leakage.notes(), *unread, *estimates(experiment, dataset)]

@@ -128,6 +128,6 @@ def _faults_of(error: DataError) -> str:
         f"{'' if fault.line is None else f'line {fault.line}: '}{fault.what}: {fault.why}"
         for fault in error.faults[:SHOWN_FAULTS]
     ]
-    if error.total > len(said):
+    if error.total > len(error.faults):
         said.append(f"{error.total} faults in all")
     return "; ".join(said)

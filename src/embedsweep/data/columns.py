@@ -1,0 +1,271 @@
+"""Recognising what a file's columns are, by their names and, where names do not say, by values."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from embedsweep.data.fields import MISSING, Field, Kind, flattened, look_up, mark_of
+from embedsweep.data.names import SCORE, SYMMETRIC, fold
+from embedsweep.data.records import Record
+
+_NUMBERED = re.compile(r"(.*[a-z])(\d+)")
+_CLASSES_OF_INFERENCE = frozenset({0.0, 1.0, 2.0})
+_PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a format reads of a file.
+
+    Attributes:
+        name: The format's.
+        fields: What a row of it has.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A format, and the file's columns for its fields.
+
+    Attributes:
+        format: Name of the format.
+        columns: Columns by field; an empty tuple for an optional field the file does not have.
+    """
+
+    format: str
+    columns: Mapping[str, tuple[str, ...]]
+
+    def as_yaml(self) -> str:
+        """The lines that ask for this reading, for a message."""
+        named = ", ".join(
+            f"{field}: {_quoted(columns[0])}" for field, columns in self.columns.items() if columns
+        )
+        return f"'format: {self.format}' and 'columns: {{{named}}}'"
+
+
+class Unclear(ValueError):
+    """The columns do not say how the file is to be read. Args: why and fix, as in a fault."""
+
+
+class Columns:
+    """The columns of a file, as its first records show them.
+
+    Args:
+        records: The first records, at least one.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        inner = Counter(key for record in records for key in flattened(record.values))
+        outer = Counter(key for record in records for key in record.values)
+        self.names = tuple(inner)
+        self._all = inner | outer
+        self._usual = [name for name, count in self._all.items() if 2 * count >= len(records)]
+
+    def match(self, shapes: Sequence[Shape], given: Mapping[str, str], *, is_chosen: bool) -> Match:
+        """Return the one way to read the file.
+
+        Args:
+            shapes: Formats that are possible, at least one.
+            given: Columns by field, as the user gives them.
+            is_chosen: Whether the user chose the format.
+
+        Raises:
+            Unclear: No format fits, or several do.
+        """
+        optional = {f.name for shape in shapes for f in shape.fields if not f.required}
+        self._check_given({f: path for f, path in given.items() if f not in optional})
+        fits, torn = self._fits(self._usual, shapes, given, is_chosen=is_chosen)
+        if not fits and not torn:
+            fits, torn = self._fits(self._all, shapes, given, is_chosen=is_chosen)
+        fits = self._plausible(fits, is_chosen=is_chosen)
+        if len(fits) == 1:
+            return next(iter(fits.values()))
+        if not fits and torn:
+            raise torn[0]
+        if not fits:
+            raise self._unknown(shapes, given)
+        ways = "; or ".join(f"{match.as_yaml()}" for match in fits.values())
+        why = f"the columns are {self._listed()}, which fit {' and '.join(fits)}"
+        raise Unclear(why, f"write under data one of these: {ways}")
+
+    def _check_given(self, given: Mapping[str, str]) -> None:
+        for field, path in given.items():
+            if all(look_up(record.values, path) is MISSING for record in self._records):
+                near = difflib.get_close_matches(path, self.names, n=1, cutoff=0.0)
+                meant = _quoted((near or self.names or ("COLUMN",))[0])
+                why = f"the columns are {self._listed()}, and none is {json.dumps(path)}"
+                raise Unclear(why, f"name one of them under data: 'columns: {{{field}: {meant}}}'")
+
+    def _fits(
+        self,
+        names: Collection[str],
+        shapes: Sequence[Shape],
+        given: Mapping[str, str],
+        *,
+        is_chosen: bool,
+    ) -> tuple[dict[str, Match], list[Unclear]]:
+        """The formats that find their columns among the names, and why others are not clear."""
+        fits: dict[str, Match] = {}
+        torn = []
+        for shape in shapes:
+            try:
+                found = self._columns_of(shape, names, given, is_chosen=is_chosen)
+            except Unclear as unclear:
+                torn.append(unclear)
+            else:
+                if found is not None:
+                    fits[shape.name] = found
+        return fits, torn
+
+    def _columns_of(
+        self, shape: Shape, names: Collection[str], given: Mapping[str, str], *, is_chosen: bool
+    ) -> Match | None:
+        """The columns by field, or None if a field that is needed has none."""
+        found: dict[str, tuple[str, ...]] = {}
+        for field in shape.fields:
+            columns = self._candidates(field, names if field.required else self._all, given)
+            taken = {column for others in found.values() for column in others}
+            columns = tuple(column for column in columns if column not in taken)
+            if field.kind is Kind.MARK and is_chosen and not given.get(field.name):
+                columns = tuple(column for column in columns if self._are_marks(column))
+            if len(columns) > 1 and field.kind is not Kind.TEXTS:
+                why = f"the columns are {self._listed()}: {' and '.join(columns)} could be "
+                fix = f"name one under data: 'columns: {{{field.name}: {_quoted(columns[0])}}}'"
+                raise Unclear(f"{why}the {field.name}", fix)
+            if not columns and field.required:
+                return None
+            found[field.name] = columns
+        return Match(shape.name, found)
+
+    def _candidates(
+        self, field: Field, names: Collection[str], given: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        if field.name in given:
+            return (given[field.name],)
+        if field.kind is Kind.TEXTS:
+            many = (n for n in names if _stem(fold(n)) in field.aliases)
+            return tuple(sorted(many, key=_number))
+        for own in (field.path, field.name):
+            if own in names:
+                return (own,)
+        folded = [name for name in names if fold(name) == field.name]
+        aliases = folded or [name for name in names if self._is_alias(field, name)]
+        scores = [name for name in aliases if fold(name) in SCORE]
+        return tuple(scores if field.kind is Kind.NUMBER and scores else aliases)
+
+    def _is_alias(self, field: Field, name: str) -> bool:
+        inner = name.removeprefix("metadata.") if field.path else name
+        return fold(inner) in field.aliases and (
+            field.kind is not Kind.NUMBER or fold(name) in SCORE or self._numbers(name) is not None
+        )
+
+    def _plausible(self, fits: Mapping[str, Match], *, is_chosen: bool) -> dict[str, Match]:
+        """The readings that the names and the values bear out, of those that are possible."""
+        left = dict(fits)
+        pairs, scored, labelled = (left.get(name) for name in ("pairs", "scored", "labelled"))
+        if is_chosen or pairs is None:
+            if labelled is not None and len(left) > 1 and labelled.columns["text"] == ("text",):
+                left = {"labelled": labelled}
+            return left
+        first, label = pairs.columns["anchor"][0], pairs.columns["label"]
+        marked = bool(label) and self._are_marks(label[0])
+        is_of_pair = not label or marked or (scored and scored.columns["score"] == label)
+        if labelled is not None and labelled.columns["text"] != ("text",) and is_of_pair:
+            del left["labelled"]
+        if label and not marked:
+            if scored is not None and not self._are_classes(scored.columns["score"][0]):
+                left.pop("pairs")
+            else:
+                as_labelled = labelled or Match("labelled", {"text": (first,), "label": label})
+                unmarked = Match("pairs", {**pairs.columns, "label": ()})
+                return {"pairs": unmarked, "labelled": as_labelled}
+        elif scored is not None:
+            if label or pairs.columns["negative"]:
+                del left["scored"]
+            elif fold(first) in SYMMETRIC:
+                del left["pairs"]
+        return left
+
+    def _are_marks(self, column: str) -> bool:
+        try:
+            for value in self._values(column):
+                for each in value if isinstance(value, list) else (value,):
+                    mark_of(each)
+        except ValueError:
+            return False
+        return True
+
+    def _numbers(self, column: str) -> set[float] | None:
+        """The values as numbers, or None if one is no number."""
+        try:
+            return {float(str(value).replace(",", ".")) for value in self._values(column)}
+        except ValueError:
+            return None
+
+    def _are_classes(self, column: str) -> bool:
+        """Whether the numbers are those of entailment, neutral and contradiction."""
+        numbers = self._numbers(column) or set()
+        return fold(column) not in SCORE and numbers == set(_CLASSES_OF_INFERENCE)
+
+    def _values(self, column: str) -> Iterator[object]:
+        for record in self._records:
+            value = look_up(record.values, column)
+            if value is not MISSING and value is not None:
+                yield value
+
+    def _unknown(self, shapes: Sequence[Shape], given: Mapping[str, str]) -> Unclear:
+        """No format fits: the file's own columns stand in the lines to write."""
+        expected = "; ".join(
+            f"{' and '.join(field.name for field in shape.fields if field.required)} ({shape.name})"
+            for shape in shapes
+        )
+        why = f"the columns are {self._listed()}, expected names such as {expected}"
+        ways = []
+        for shape in shapes:
+            needed = [field.name for field in shape.fields if field.required]
+            taken = set(given.values())
+            free = [name for name in self.names if name not in taken and not _is_index(name)]
+            open_fields = [field for field in needed if field not in given]
+            if len(free) >= len(open_fields):
+                columns = {**given, **dict(zip(open_fields, free, strict=False))}
+                ordered = {field: (columns[field],) for field in needed}
+                ways.append(Match(shape.name, ordered).as_yaml())
+        if not ways:
+            return Unclear(why, "give a file with a column for each of these")
+        return Unclear(why, f"say which is which under data, such as {'; or '.join(ways)}")
+
+    def _listed(self) -> str:
+        shown = ", ".join(json.dumps(name, ensure_ascii=False) for name in self.names[:_SHOWN])
+        more = len(self.names) - _SHOWN
+        return f"{shown} and {more} more" if more > 0 else shown
+
+
+_SHOWN = 20
+"""Columns a message lists at most."""
+
+
+def _is_index(name: str) -> bool:
+    return fold(name) in {"id", "idx", "index", "uuid", "indexlevel0"} or name.startswith("Unnamed")
+
+
+def _stem(folded: str) -> str:
+    numbered = _NUMBERED.fullmatch(folded)
+    return numbered[1] if numbered else folded
+
+
+def _number(name: str) -> tuple[int, str]:
+    numbered = _NUMBERED.fullmatch(fold(name))
+    return (int(numbered[2]) if numbered else 0), name
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)
