@@ -53,6 +53,8 @@ def _checked(options: argparse.Namespace) -> int:
                 "faults": [],
                 "rows": rows,
                 "formats": [dataset.format],
+                "readings": [reading.as_dict() for reading in dataset.readings],
+                "score_range": dataset.score_range,
                 "digests": {split.value: digest for split, digest in dataset.digests.items()},
                 "forms": sorted(form.value for form in dataset.train.forms),
                 "leakage": dataset.leakage.as_dict(SHOWN_FAULTS),

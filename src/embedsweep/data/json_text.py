@@ -178,10 +178,12 @@ def _element(file: TextFile, held: _Held, faults: FaultLog) -> object:
         try:
             value, held.place = _DECODER.raw_decode(held.text, held.place)
         except json.JSONDecodeError as error:
+            reached = error.pos - held.place
             if held.more():
                 continue
-            why = "the array breaks off" if error.pos >= len(held.text) else _said(error)
-            line = held.line(error.pos)
+            ends = reached >= len(held.text) or error.msg.startswith("Unterminated string")
+            why = "the array breaks off" if ends else _said(error)
+            line = held.line(reached)
             faults.add("JSON", file.name, why, "correct the JSON of the file", line)
             return _BROKEN
         except (ValueError, RecursionError) as error:

@@ -69,12 +69,8 @@ class Pairs:
             value = replace(row.value, negatives=(*row.value.negatives, *marked))
             kept.append(replace(row, value=value))
         alone = sum(not row.value.grade and row.key not in positives for row in rows)
-        return (
-            kept,
-            f"{counted(alone, 'row')} with label 0 left out: no row of the same anchor has label 1"
-            if alone
-            else "",
-        )
+        note = f"{counted(alone, 'row')} with label 0 left out: the anchor has no positive text"
+        return kept, note if alone else ""
 
     def texts(self, value: Pair) -> tuple[str, ...]:
         return (normalise(value.anchor), normalise(value.positive))

@@ -105,6 +105,8 @@ def _data(provenance: Mapping[str, Any]) -> list[str]:
         ),
         "",
     ]
+    if data.get("score_range"):
+        lines.append("The scale of the scores is {:g} to {:g}.".format(*data["score_range"]))
     known = {name: base.get(name) for name in ("digest", "commit", "package")}
     named = [f"{name} `{value}`" for name, value in known.items() if value]
     if named:

@@ -42,11 +42,11 @@ from embedsweep.stores.mlflow_run import (
     non_finite_tags,
     origin_tags,
     param_entities,
-    params_of,
     run_name,
     start_tags,
     tag_entities,
     trial_of,
+    trial_params,
     validation_data,
 )
 from embedsweep.stores.owner import Owner
@@ -157,7 +157,7 @@ class MlflowLedger:
             self._experiment_of(sweep), tags=start_tags(sweep, trial), run_name=run_name(trial)
         )
         run_id = str(run.info.run_id)
-        self.client.log_batch(run_id, params=param_entities(params_of(trial)))
+        self.client.log_batch(run_id, params=trial_params(trial, dataset))
         self.client.log_inputs(run_id, dataset_inputs(dataset))
         self._write_json(run_id, "recipe.json", recipe_as_dict(trial.recipe))
         self._pending.begin(run_id)

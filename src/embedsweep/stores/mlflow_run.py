@@ -109,6 +109,14 @@ def params_of(start: TrialStart) -> dict[str, str]:
     return {**fields, "arm": start.arm}
 
 
+def trial_params(start: TrialStart, dataset: Dataset) -> list[Param]:
+    """Return the params of a new trial: its recipe, and the scale of scored pairs."""
+    params = params_of(start)
+    if dataset.score_range is not None:
+        params["data/score_range"] = "{:g} to {:g}".format(*dataset.score_range)
+    return param_entities(params)
+
+
 def dataset_inputs(dataset: Dataset) -> list[DatasetInput]:
     """The training and validation data of a trial, by content."""
     return [

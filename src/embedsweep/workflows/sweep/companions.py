@@ -59,6 +59,7 @@ def provenance(
         "data": {
             "name": dataset.name,
             "format": dataset.format,
+            "score_range": dataset.score_range,
             "splits": {
                 split.value: {"sha256": digest, "rows": dataset.rows[split]}
                 for split, digest in dataset.digests.items()
