@@ -7,11 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from embedsweep.core.dataset import ScoredPair, TrainingSet
 from embedsweep.core.errors import Refusal, StoreError, UsageError
 from embedsweep.core.ports import TrialEnd
 from embedsweep.core.recipe import recipe_as_dict
@@ -72,6 +74,16 @@ def test_a_sweep_is_a_parent_run_that_says_what_it_was(client, opened):
     assert run.data.tags[Tag.KIND] == "sweep"
     assert run.data.tags[Tag.DIGEST] == sweep().digest
     assert _artefacts(client, opened.run_id) == ["experiment.yaml", "identity.json"]
+
+
+def test_the_params_of_a_run_state_the_scale_of_scored_pairs(client, ledger, opened):
+    pairs = tuple(ScoredPair(f"a {n}", f"b {n}", float(n)) for n in range(6))
+    scored = TrainingSet(scored=pairs, score_range=(0.0, 5.0))
+    runs = [
+        client.get_run(ledger.start(opened, replace(dataset(), train=train), start(number)))
+        for number, train in enumerate((scored, dataset().train))
+    ]
+    assert [run.data.params.get("data/score_range") for run in runs] == ["0 to 5", None]
 
 
 def test_a_trial_is_a_child_run_with_recipe_data_measures_and_model(client, stores, opened):
@@ -208,6 +220,7 @@ def test_a_promotion_is_a_run_with_both_reports(client, ledger, opened):
 
 _COORDINATOR = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tests.contract.store_cases import dataset, open_stores, start, sweep
 stores = open_stores("mlflow", Path(sys.argv[1]), Path(sys.argv[2]))

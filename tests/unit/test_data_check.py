@@ -59,3 +59,41 @@ def test_check_tells_and_writes_the_findings(folder, capsys):
 def test_a_file_that_cannot_be_written(folder, capsys, name, said):
     assert main(["check", "mine.yaml", "--findings", name]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_check_says_what_was_recognised_and_what_is_not_read(folder, capsys):
+    rows = [{**row, "source": "mail"} for row in labelled_rows(10)]
+    write_jsonl(folder / "train.jsonl", rows)
+    assert main(["check", "mine.yaml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["readings"][0] == {
+        "file": str(folder / "train.jsonl"),
+        "written_as": "JSON Lines",
+        "format": "labelled",
+        "columns": {"text": ["text"], "label": ["metadata.label"]},
+        "unread": {"source": 10},
+    }
+    assert document["score_range"] is None
+    assert main(["check", "mine.yaml"]) == 0
+    said = capsys.readouterr().err
+    read_as = "JSON Lines, read as labelled: text = text, label = metadata.label"
+    assert f"note: train.jsonl, valid.jsonl, test.jsonl: {read_as}" in said
+    assert f"note: {folder / 'train.jsonl'}: not read: source (10 rows)" in said
+
+
+def test_the_same_fault_in_many_rows_is_one_entry_with_its_count(folder, capsys):
+    rows = [*labelled_rows(20), *({"text": f"no label {n}"} for n in range(7))]
+    write_jsonl(folder / "train.jsonl", rows)
+    assert main(["check", "mine.yaml", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    (fault,) = document["faults"]
+    assert (fault["line"], fault["count"], document["total"]) == (21, 7, 7)
+
+
+def test_the_advice_on_a_missing_group_works(folder, capsys):
+    experiment = EXPERIMENT.replace("test.jsonl}", "test.jsonl, split: {group_by: customer}}")
+    (folder / "mine.yaml").write_text(experiment)
+    assert main(["check", "mine.yaml"]) == 3
+    assert "remove 'group_by' from data.split" in capsys.readouterr().err
+    (folder / "mine.yaml").write_text(experiment.replace("group_by: customer", ""))
+    assert main(["check", "mine.yaml"]) == 0

@@ -84,7 +84,7 @@ def test_what_could_mean_two_things_is_one_error_whose_advice_works(tmp_path, he
 @pytest.mark.parametrize(
     ("header", "given", "why"),
     [
-        ("foo,bar", {}, 'the columns are "foo", "bar", expected names such as text and label'),
+        ("foo,bar", {}, 'names the columns "foo", "bar", expected names such as text and label'),
         ("id,col 1,col: 2,x", {}, '"col 1", "col: 2"'),
         ("foo,bar", {"text": "fooo", "label": "bar"}, 'none is "fooo"'),
         ("foo,label", {"text": "nothing"}, 'none is "nothing"'),

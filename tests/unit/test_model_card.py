@@ -112,3 +112,10 @@ def test_a_hub_model_is_named_as_the_base_and_a_folder_is_not() -> None:
         recipe = BaselineRecipe(method="untuned", base_model=name)
         front = model_card(replace(TRIAL, recipe=recipe), provenance=ORIGIN).split("---\n")[1]
         assert (yaml.safe_load(front).get("base_model") == name) is is_named
+
+
+def test_the_card_states_the_scale_of_the_scores() -> None:
+    told = "The scale of the scores is 0 to 5."
+    scored = {**ORIGIN, "data": {**ORIGIN["data"], "score_range": (0.0, 5.0)}}
+    assert told in model_card(TRIAL, provenance=scored)
+    assert told not in model_card(TRIAL, provenance=ORIGIN)

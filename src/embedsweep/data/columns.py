@@ -228,20 +228,35 @@ class Columns:
             f"{' and '.join(field.name for field in shape.fields if field.required)} ({shape.name})"
             for shape in shapes
         )
-        why = f"the columns are {self._listed()}, expected names such as {expected}"
+        which = "the first line names the columns" if self._records[0].flat else "the keys are"
+        why = f"{which} {self._listed()}, expected names such as {expected}"
         ways = []
         for shape in shapes:
-            needed = [field.name for field in shape.fields if field.required]
-            taken = set(given.values())
-            free = [name for name in self.names if name not in taken and not _is_index(name)]
-            open_fields = [field for field in needed if field not in given]
-            if len(free) >= len(open_fields):
-                columns = {**given, **dict(zip(open_fields, free, strict=False))}
-                ordered = {field: (columns[field],) for field in needed}
-                ways.append(Match(shape.name, ordered).as_yaml())
+            way = self._guess([field for field in shape.fields if field.required], given)
+            if way is not None:
+                ways.append(Match(shape.name, way).as_yaml())
         if not ways:
             return Unclear(why, "give a file with a column for each of these")
         return Unclear(why, f"say which is which under data, such as {'; or '.join(ways)}")
+
+    def _guess(
+        self, fields: Sequence[Field], given: Mapping[str, str]
+    ) -> dict[str, tuple[str, ...]] | None:
+        """A column for each field: the known ones, and others in the order of the file."""
+        known = {field.name: self._candidates(field, self.names, given) for field in fields}
+        way = {name: found for name, found in known.items() if len(found) == 1}
+        taken = {column for found in way.values() for column in found}
+        free = [name for name in self.names if name not in taken and not _is_index(name)]
+        # Numbers first, because texts may stand in any column and scores may not.
+        for field in sorted(fields, key=lambda field: field.kind is not Kind.NUMBER):
+            if field.name not in way:
+                fitting = (c for c in free if field.kind is not Kind.NUMBER or self._numbers(c))
+                column = next(fitting, None)
+                if column is None:
+                    return None
+                free.remove(column)
+                way[field.name] = (column,)
+        return {field.name: way[field.name] for field in fields}
 
     def _listed(self) -> str:
         shown = ", ".join(json.dumps(name, ensure_ascii=False) for name in self.names[:_SHOWN])

@@ -64,12 +64,26 @@ def read_delimited(file: TextFile, lines: Iterator[Line], faults: FaultLog) -> D
     """
     # The csv module keeps this limit for the whole process; its default refuses long texts.
     csv.field_size_limit(MAX_LINE_BYTES)
+    before = faults.total
     sample = list(itertools.islice(lines, SAMPLE_LINES))
     declared = _SEP_LINE.fullmatch(sample[0][1]) if sample else None
     if declared is not None:
         sample = sample[1:]
     dialect = Dialect(declared[1]) if declared else _dialect([text for _, text in sample])
-    return Delimited(dialect, _rows(file, dialect, itertools.chain(sample, lines), faults))
+    rows = _rows(file, dialect, itertools.chain(sample, lines), faults)
+    return Delimited(dialect, _not_none(file, rows, faults, before))
+
+
+def _not_none(
+    file: TextFile, rows: Iterator[tuple[int, dict[str, str]]], faults: FaultLog, before: int
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows; it is a fault if there are none and nothing else says why."""
+    found = False
+    for row in rows:
+        found = True
+        yield row
+    if not found and faults.total == before:
+        faults.add("file", file.name, "no records: only a header", "give a file with rows in it")
 
 
 def _dialect(sample: list[str]) -> Dialect:
@@ -101,7 +115,6 @@ def _rows(
     begun: list[int] = []
     rows = dialect.rows(_noting(lines, begun))
     header: list[str] | None = None
-    found, before = False, faults.total
     while True:
         begun.clear()
         try:
@@ -114,7 +127,6 @@ def _rows(
             break
         if not any(field.strip() for field in fields):
             continue
-        found = found or header is not None
         if header is None:
             header = _header(file, fields, begun[0], faults)
             if header is None:
@@ -126,8 +138,6 @@ def _rows(
         else:
             named = zip(header, fields, strict=True)
             yield begun[0], {name: field for name, field in named if name}
-    if not found and faults.total == before:
-        faults.add("file", file.name, "no records: only a header", "give a file with rows in it")
 
 
 def _noting(lines: Iterator[Line], begun: list[int]) -> Iterator[str]:

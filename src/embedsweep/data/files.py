@@ -184,7 +184,8 @@ class TextFile(DataFile):
         except UnicodeDecodeError as error:
             seen = raw[error.start]
             why = f"byte 0x{seen:02x} at byte offset {offset + error.start} is not UTF-8"
-            faults.add("encoding", self.name, why, "save the file as UTF-8", number)
+            fix = "save the file as UTF-8, which Excel calls CSV UTF-8"
+            faults.add("encoding", self.name, why, fix, number)
             return None
 
 

@@ -45,6 +45,9 @@ def parts_of(folder: Path, subset: str | None, notes: list[str]) -> dict[Split, 
         split = _split_of(name)
         if split is not None:
             declared.setdefault(split, []).extend(sorted(folder.glob(pattern)))
+    if any(folder.glob("corpus.jsonl*")) and (folder / "qrels").is_dir():
+        fix = f"name it under data as 'beir: {folder}'"
+        raise DataError("folder", str(folder), "it is a BEIR folder", fix)
     if any(declared.values()):
         return {split: paths for split, paths in declared.items() if paths}
     return _named(folder, notes)
@@ -133,9 +136,5 @@ def _patterns(files: object) -> Iterator[tuple[str, str]]:
 
 
 def _no_data(folder: Path) -> DataError:
-    if any(folder.glob("corpus.jsonl*")):
-        why, fix = "it is a BEIR folder", f"write 'beir: {folder.name}' in place of this key"
-    else:
-        why = f"it is a folder without a file that ends in {', '.join(KINDS)}"
-        fix = "give a file, or a folder with such files"
-    return DataError("folder", str(folder), why, fix)
+    why = f"it is a folder without a file that ends in {', '.join(KINDS)}"
+    return DataError("folder", str(folder), why, "give a file, or a folder with such files")

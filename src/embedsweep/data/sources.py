@@ -107,7 +107,8 @@ def _fetched(name: str, revision: str | None, subset: str | None) -> tuple[Path,
         every = [f"*{kind}{gzip}" for kind in KINDS for gzip in ("", ".gz")]
         folder = snapshot(["README.md", *(wanted or every)])
     except (OSError, ValueError) as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        said = str(error).strip() or type(error).__name__
+        why = said.splitlines()[0].rstrip(".")
         fix = "correct the name or the revision, or download it and give its folder"
         raise DataError(f"data set {name}", "the Hugging Face hub", why, fix) from None
     return folder, f"hf:{name}@{folder.name}"
