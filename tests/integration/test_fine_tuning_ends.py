@@ -124,7 +124,7 @@ BAD_FILES = {
     "a number for text": (f"{GOOD}\n{row(text=5, metadata={'label': 'x'})}", "line 2: key 'text'"),
     "no label": (f"{GOOD}\n{OTHER}\n{row(text='x')}", "line 3: missing key 'metadata.label'"),
     "blank text": (f"{GOOD}\n{row(text=' ', metadata={'label': 'x'})}", "line 2: key 'text'"),
-    "chat": (row(messages=[]), "line 1: format: the row has "),
+    "chat": (row(messages=[]), "line 1: columns: the keys are "),
     "one label": (f"{GOOD}\n{row(text='pear', metadata={'label': 'fruit'})}", '"fruit"'),
     "one pair": (PAIR, "there is one row"),
     "the same pair twice": (f"{PAIR}\n{PAIR}", "there is one row"),

@@ -311,27 +311,3 @@ def test_the_schema_bounds_every_form_of_a_knob():
     low = definitions["LearningRateRange"]["properties"]["low"]
     assert {key: low[key] for key in bounds} == bounds
     assert definitions["SearchSection"]["properties"]["trials"]["minimum"] == 1
-
-
-def test_a_data_set_of_the_hub_and_its_scale(tmp_path):
-    data = "{hf: acme/tickets, revision: '0123', subset: fine, format: scored, score_range: [0, 5]}"
-    path = tmp_path / "experiment.yaml"
-    path.write_text(SMALL.replace("{builtin: python-docs}", data))
-    expected = DataSpec(
-        "tickets",
-        hf="acme/tickets",
-        revision="0123",
-        subset="fine",
-        format="scored",
-        score_range=(0.0, 5.0),
-    )
-    assert load_experiment(path).data == expected
-    (tmp_path / "acme" / "tickets").mkdir(parents=True)  # a folder beside the file comes first
-    assert load_experiment(path).data.hf == str(tmp_path / "acme" / "tickets")
-
-
-def test_a_folder_to_train_on_needs_no_shares(tmp_path):
-    (tmp_path / "saved").mkdir()
-    path = tmp_path / "experiment.yaml"
-    path.write_text(SMALL.replace("{builtin: python-docs}", "{train: saved}"))
-    assert load_experiment(path).data == DataSpec("saved", train=tmp_path / "saved")

@@ -305,18 +305,6 @@ def test_passwords_in_shown_values_are_masked(tmp_path):
         ("{beir: b, slice_by: ''}", "data.slice_by", "expected some text"),
         ("{train: a}", "data.split", "valid has neither a file nor a share"),
         ("{train: a, valid: b, test: c, split: {valid: 0.1}}", "data.split", "a file and a share"),
-        ("{hf: o/n, train: a}", "data.train", "hf and train given"),
-        ("{train: a, revision: main}", "data.revision", "it belongs to hf"),
-        ("{hf: o/n, valid: v}", "data.valid", "it belongs to train"),
-        ("{hf: o/n, score_range: 5}", "data.score_range", "5, expected the lowest and the highest"),
-        ("{hf: o/n, score_range: [5, 0]}", "data.score_range", "[5, 0], expected"),
-        ("{hf: o/n, score_range: [0, .inf]}", "data.score_range", "expected the lowest"),
-        ("{hf: o/n, score_range: [false, true]}", "data.score_range", "expected the lowest"),
-        (
-            "{hf: o/n, format: pairs, score_range: [0, 5]}",
-            "data.score_range",
-            "pairs data has no scores",
-        ),
         (
             "{train: a, valid: b, test: c, format: scored, columns: {label: x}}",
             "data.columns",
