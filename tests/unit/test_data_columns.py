@@ -263,3 +263,17 @@ def test_a_score_range_for_data_without_scores_is_a_fault(tmp_path):
     rows = [{"query": f"q {n}", "passage": f"p {n}"} for n in range(40)]
     fault = only_fault(write_jsonl(tmp_path / "train.jsonl", rows), score_range=(0.0, 1.0))
     assert (fault.what, fault.fix) == ("score_range", "remove 'score_range' from data")
+
+
+def test_labels_of_which_none_marks_a_positive_are_a_fault(tmp_path):
+    rows = [{"anchor": f"a {n}", "positive": f"p {n}", "label": 0} for n in range(40)]
+    fault = only_fault(write_jsonl(tmp_path / "train.jsonl", rows))
+    assert "no anchor has a positive text" in fault.why
+
+
+def test_rows_inside_one_object_are_pointed_at(tmp_path):
+    rows = [{"text": f"a {n}", "label": n % 2} for n in range(40)]
+    path = write_jsonl(tmp_path / "train.json", [{"version": 1, "data": rows}])
+    assert 'rows are in the list "data"' in only_fault(path).why
+    path.write_text(json.dumps(rows))  # as the advice says
+    assert load(path).format == "labelled"

@@ -224,6 +224,9 @@ class Columns:
 
     def _unknown(self, shapes: Sequence[Shape], given: Mapping[str, str]) -> Unclear:
         """No format fits: the file's own columns stand in the lines to write."""
+        if (key := self._key_of_rows()) is not None:
+            why = f"the file is one object, whose rows are in the list {json.dumps(key)}"
+            return Unclear(why, "write that list alone, as a JSON array, to the file")
         expected = "; ".join(
             f"{' and '.join(field.name for field in shape.fields if field.required)} ({shape.name})"
             for shape in shapes
@@ -238,6 +241,14 @@ class Columns:
         if not ways:
             return Unclear(why, "give a file with a column for each of these")
         return Unclear(why, f"say which is which under data, such as {'; or '.join(ways)}")
+
+    def _key_of_rows(self) -> str | None:
+        """The key of a list of objects, if the file is a single object."""
+        if len(self._records) > 1:
+            return None
+        values = self._records[0].values.items()
+        lists = {key: value for key, value in values if isinstance(value, list) and value}
+        return next((key for key, value in lists.items() if isinstance(value[0], dict)), None)
 
     def _guess(
         self, fields: Sequence[Field], given: Mapping[str, str]

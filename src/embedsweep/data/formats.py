@@ -105,10 +105,13 @@ class _Reader:
             if values is not None:
                 rows += self._rows_of(form, values, record, file.name)
         self.readings.append(Reading(file.name, written_as, match.format, match.columns, unread))
-        rows, note = form.gathered(rows)
+        gathered, note = form.gathered(rows)
         if note:
             self.notes.append(f"{file.name}: {note}")
-        return rows
+        if rows and not gathered:
+            why = "every row has the label 0, so that no anchor has a positive text"
+            self.faults.add("label", file.name, why, "add rows with the label 1")
+        return gathered
 
     def _match(self, file: DataFile, sample: Sequence[Record]) -> Match | None:
         """How the file is read; None after logging why that is not clear."""
