@@ -117,7 +117,12 @@ DATA = [
     ("29 bad JSON", damaged(17, '{"text": "a", '), ["train.jsonl:17"]),
     ("29 two objects", damaged(9, '{"text": "a"} {"text": "b"}'), ["train.jsonl:9"]),
     ("29 cut off", rows(LABELLED)[:-9], ["train.jsonl:60"]),
-    ("30 not UTF-8", rows(LABELLED).encode("utf-16"), ["byte", "UTF-8"]),
+    (
+        "30 not UTF-8",
+        damaged(4, '{"text": "café", "metadata": {"label": "x"}}').encode("latin-1"),
+        ["train.jsonl:4", "byte", "UTF-8"],
+    ),
+    ("30 no mark", rows(LABELLED).encode("utf-16-le"), ["byte", "UTF-8"]),
     (
         "30 surrogate",
         damaged(4, r'{"text": "\ud800", "metadata": {"label": "x"}}'),
