@@ -12,7 +12,7 @@ import torch
 
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import base_folder
-from embedsweep.backends.local.encoder import open_model
+from embedsweep.backends.local.opening import open_model
 from embedsweep.core.dataset import TrainingSet
 from embedsweep.core.ports import EpochEnd, TrainingListener
 from embedsweep.core.recipe import LocalRecipe

@@ -152,7 +152,7 @@ def raced(
 @contextmanager
 def _begun(stores: str, experiment: Experiment, dataset: Dataset) -> Iterator[Services]:
     wiring.preflight(experiment, dataset, stores)
-    wiring.notes(experiment, dataset)
+    wiring.notes(experiment, dataset, wiring.examine_bases(experiment, dataset))
     with own_services(stores, experiment) as services:
         yield services
 

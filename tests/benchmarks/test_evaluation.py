@@ -11,7 +11,7 @@ from pathlib import Path
 
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import base_folder
-from embedsweep.backends.local.encoder import open_model
+from embedsweep.backends.local.opening import open_model
 from embedsweep.core.dataset import Benchmark, RetrievalTask
 from embedsweep.core.report import Measure
 from embedsweep.evaluation import evaluate

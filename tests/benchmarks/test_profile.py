@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
-from embedsweep.backends.local.encoder import open_model
+from embedsweep.backends.local.opening import open_model
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.ports import Sweep, TrialStart
 from embedsweep.core.recipe import LocalRecipe, recipe_fingerprint

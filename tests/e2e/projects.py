@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +86,7 @@ class Project:
         assert "Traceback" not in ended.err
         return ended
 
-    def call(self, *words: str, code: int = 0) -> Ended:
+    def call(self, *words: str, code: int | Container[int] = 0) -> Ended:
         """The command in this process, where the libraries are loaded already."""
         out, err = StringIO(), StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -96,7 +96,8 @@ class Project:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             ended = Ended(main(words), out.getvalue(), err.getvalue())
-        assert ended.code == code, ended.err
+        expected = (code,) if isinstance(code, int) else code
+        assert ended.code in expected, ended.err
         assert "Traceback" not in ended.err
         return ended
 

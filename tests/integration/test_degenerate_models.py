@@ -186,7 +186,7 @@ def test_a_sound_one_among_them_is_the_best(swept):
 
 
 def test_control_without_the_check_most_are_scored_and_one_is_the_best(swept, monkeypatch):
-    monkeypatch.setattr("embedsweep.evaluation.vectors.check_vectors", lambda vectors, texts: None)
+    monkeypatch.setattr("embedsweep.evaluation.vectors.check_vectors", lambda *_: None)
     of, services, trials = swept(*(model.__name__ for model in DEGENERATE))
     scored = [name for name, each in trials.items() if isinstance(each.outcome, Completed)]
     assert {"constant", "collapsed", "zero", "one_hot_by_length"} <= set(scored)
@@ -227,7 +227,7 @@ PLACES = ("first", "last", "random")
 def test_measuring_alike_vectors_gives_the_same_wherever_the_relevant_document_is(
     model, monkeypatch
 ):
-    monkeypatch.setattr("embedsweep.evaluation.vectors.check_vectors", lambda vectors, texts: None)
+    monkeypatch.setattr("embedsweep.evaluation.vectors.check_vectors", lambda *_: None)
     found = {
         where: evaluate(
             Model(model.__name__), Benchmark("b", Split.VALID, search(where)), NDCG

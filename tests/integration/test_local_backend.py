@@ -12,7 +12,8 @@ import torch
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder, folder_digest
 from embedsweep.backends.local.devices import fast_precision
-from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder, open_model
+from embedsweep.backends.local.encoder import LocalEmbedder, TrainingEncoder
+from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.training import Training
 from embedsweep.backends.rows import Rows
 from embedsweep.core.dataset import LabelledText, Pair, TrainingSet

@@ -18,7 +18,8 @@ from transformers import RobertaConfig, RobertaModel
 
 from embedsweep.backends.local import packed_step
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder
-from embedsweep.backends.local.encoder import LocalEmbedder, open_model
+from embedsweep.backends.local.encoder import LocalEmbedder
+from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.packed_bert import fits
 from embedsweep.backends.local.packed_model import PackedModel
 from embedsweep.backends.local.padded_model import PaddedModel

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import MPNetModel
 
 from embedsweep.backends.local import loss_scale
-from embedsweep.backends.local.encoder import TrainingEncoder, open_model
+from embedsweep.backends.local.encoder import TrainingEncoder
+from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.padded_embedding import embed_padded
 from embedsweep.backends.local.padded_model import PaddedModel, autocast
 from embedsweep.core.ports import FloatArray

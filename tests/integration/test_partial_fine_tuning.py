@@ -16,7 +16,8 @@ from torch import Tensor
 
 from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.backend import LocalBackend
-from embedsweep.backends.local.encoder import LocalEmbedder, open_model
+from embedsweep.backends.local.encoder import LocalEmbedder
+from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.packed_model import PackedModel
 from embedsweep.backends.local.padded_model import PaddedModel
 from embedsweep.backends.local.partial import merged, restrict

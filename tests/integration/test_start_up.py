@@ -18,8 +18,8 @@ from embedsweep.stores import connection, new_database
 from embedsweep.stores.new_database import make_database
 from embedsweep.wiring import new_stores
 
-MODEL_LIBRARIES = ("torch", "transformers", "sentence_transformers")
-NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn", "sklearn")
+MODEL_LIBRARIES = ["torch", "transformers", "sentence_transformers"]
+NOT_TO_CHECK = (*MODEL_LIBRARIES, "mlflow", "optuna", "openai", "fastapi", "uvicorn")
 
 EXPERIMENT = """
 name: light
@@ -57,9 +57,19 @@ def run(code: str, *words: str) -> list[str]:
     return [name for name in NOT_TO_CHECK if name in loaded]
 
 
-def test_a_check_of_every_kind_of_arm_loads_no_library_that_trains_records_or_serves(experiment):
-    code = "from embedsweep.cli import main; assert main(sys.argv[1:]) == 0"
-    assert run(code, "check", str(experiment), "--json") == []
+CHECK = "from embedsweep.cli import main; assert main(sys.argv[1:]) == 0"
+
+
+def test_a_check_opens_base_models_and_loads_no_library_that_records_or_serves(experiment):
+    assert run(CHECK, "check", str(experiment), "--json") == MODEL_LIBRARIES
+
+
+def test_a_check_without_a_base_model_of_this_machine_opens_none(experiment, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    text = experiment.read_text(encoding="utf-8")
+    arms = "    - {backend: adapter, base_model: text-embedding-3-small, provider: openai}\n"
+    experiment.write_text(text[: text.index("    - ")] + arms, encoding="utf-8")
+    assert run(CHECK, "check", str(experiment), "--json") == []
 
 
 @pytest.mark.parametrize("name", ["hosted.backend", "hosted.provider", "hosted.moving"])

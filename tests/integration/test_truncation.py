@@ -1,9 +1,8 @@
-"""The share of texts that a model reads only in part, told from its tokenizer alone."""
+"""What a tokenizer leaves of texts: truncated ones, and ones that become the same."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,27 +10,61 @@ from tokenizers import Tokenizer
 
 from embedsweep.backends.local.base_models import EMBEDDED, base_folder
 from embedsweep.backends.truncation import (
-    _counts,
-    _counts_by_words,
     _goes_by_words,
-    truncated_share,
+    _sizes,
+    _sizes_by_words,
+    _unknown_id,
+    read_texts,
 )
+from embedsweep.core.coverage import Coverage
 
 
-def test_the_share_counts_distinct_texts_beyond_the_limit() -> None:
-    folder = base_folder(EMBEDDED)
+def content_of(base: str = EMBEDDED) -> str:
+    return (base_folder(base) / "tokenizer.json").read_text(encoding="utf-8")
+
+
+def coverage(texts: list[str], limit: int | None = 256) -> Coverage:
+    return read_texts(content_of(), limit, texts)[0]
+
+
+def test_distinct_texts_beyond_the_limit_are_counted() -> None:
     at_the_limit = "word " * 254  # and one token each for begin and end
     beyond = "word " * 255
-    assert truncated_share(folder, [at_the_limit]) == (0.0, 256)
-    assert truncated_share(folder, [beyond, beyond, at_the_limit, "a", "b"]) == (0.25, 256)
-    assert truncated_share(folder, []) == (0.0, 256)
+    assert coverage([at_the_limit]) == Coverage(1, 256)
+    found = coverage([beyond, beyond, at_the_limit, "a", "b"])
+    assert found == Coverage(4, 256, truncated=1)
+    assert found.truncated_share == 0.25
+    assert coverage([]) == Coverage(0, 256)
+    assert coverage([beyond], None) == Coverage(1, None)
 
 
-@pytest.mark.parametrize("left_out", ["tokenizer.json", "sentence_bert_config.json"])
-def test_a_model_that_does_not_say_gets_no_figure(left_out: str, tmp_path: Path) -> None:
-    for name in {"tokenizer.json", "sentence_bert_config.json"} - {left_out}:
-        (tmp_path / name).write_bytes((base_folder(EMBEDDED) / name).read_bytes())
-    assert truncated_share(tmp_path, ["text"]) is None
+def test_texts_that_become_the_same_are_counted_by_the_reason() -> None:
+    header = "word " * 300
+    texts = [header + "refund", header + "invoice", "refund", "Refund", "invoice"]
+    emoji = ["\U0001f600", "\U0001f680", "\u1234", "pay \U0001f600"]
+    found = coverage([*texts, *emoji])
+    assert found == Coverage(9, 256, truncated=2, alike_truncated=2, alike_unknown=3)
+    first, second, third = found.notes("tiny")
+    assert first.startswith("22.2% of the texts are longer than the 256 tokens that tiny reads")
+    assert second.startswith("2 of 9 texts are the same as another text to tiny")
+    assert "after the first 256 tokens" in second
+    assert third.startswith("3 of 9 texts are the same as another text to tiny")
+    assert "emoji" in third
+
+
+def test_control_a_longer_limit_and_a_larger_vocabulary_tell_them_apart() -> None:
+    header = "word " * 300
+    texts = [header + "refund", header + "invoice"]
+    assert coverage(texts, 512) == Coverage(2, 512)
+    assert list(coverage([*texts, "pay", "paid"], 512).notes("tiny")) == []
+
+
+def test_the_longest_texts_and_the_rarest_token_are_tried() -> None:
+    rare = "\uff5e"  # the last token of the vocabulary
+    texts = ["word " * count for count in range(1, 9)] + [rare]
+    _, tried = read_texts(content_of(), 256, texts)
+    assert set(tried) == {"word " * 8, "word " * 7, "word " * 6, "word ", rare} or rare in tried
+    assert list(tried[:3]) == ["word " * 8, "word " * 7, "word " * 6]
 
 
 ODD = (
@@ -48,7 +81,7 @@ ODD = (
 
 
 def of_bert() -> tuple[Tokenizer, dict[str, Any]]:
-    content = (base_folder(EMBEDDED) / "tokenizer.json").read_text(encoding="utf-8")
+    content = content_of()
     tokenizer = Tokenizer.from_str(content)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -58,9 +91,16 @@ def of_bert() -> tuple[Tokenizer, dict[str, Any]]:
 def test_counting_by_words_is_exact_however_odd_the_text() -> None:
     tokenizer, settings = of_bert()
     assert _goes_by_words(settings)
-    whole = [len(tokenizer.encode(text).ids) for text in ODD]
-    assert list(_counts_by_words(tokenizer, ODD)) == whole
-    assert _counts(tokenizer, list(ODD)) == whole
+    unknown = _unknown_id(tokenizer)
+    assert unknown == tokenizer.token_to_id("[UNK]")
+    whole = [tokenizer.encode(text).ids for text in ODD]
+    sizes = _sizes_by_words(tokenizer, ODD, unknown)
+    assert [size.tokens for size in _sizes(tokenizer, ODD, unknown)] == [len(ids) for ids in whole]
+    assert [size.tokens for size in sizes] == [len(ids) for ids in whole]
+    # Special tokens are in every text.
+    end = tokenizer.token_to_id("[SEP]")
+    assert [max(size.largest, end) for size in sizes] == [max(ids) for ids in whole]
+    assert [size.unknown for size in sizes] == [unknown in ids for ids in whole]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +120,5 @@ def test_any_other_tokenizer_reads_texts_whole(part: str, kind: Any) -> None:
 def test_by_words_a_tokenizer_that_looks_beyond_them_would_be_counted_wrong() -> None:
     tokenizer, _ = of_bert()
     tokenizer.add_special_tokens(["two words"])
-    text = "two words"
-    assert _counts(tokenizer, [text]) == [3]
-    assert list(_counts_by_words(tokenizer, [text])) == [4]
+    assert [size.tokens for size in _sizes(tokenizer, ["two words"], None)] == [3]
+    assert [size.tokens for size in _sizes_by_words(tokenizer, ["two words"], None)] == [4]

@@ -179,3 +179,55 @@ def test_the_message_shows_a_long_text_in_part():
     with pytest.raises(TrialFailure) as failure:
         check_vectors(zero(["x" * 10_000]), ["x" * 10_000])
     assert len(failure.value.message) < 200
+
+
+HEADER = " ".join(f"word{n}" for n in range(60))
+WINDOW = 50
+"""Words that `first_words` reads."""
+
+
+def first_words(texts):
+    return bag_of_words([" ".join(text.split()[:WINDOW]) for text in texts])
+
+
+def read_words(texts):
+    """The tokens of `first_words`: one per word."""
+    return [tuple(map(hash, text.split()[:WINDOW])) for text in texts]
+
+
+def behind_a_header(count, length):
+    """Texts of which so many share a header of so many words."""
+    header = " ".join(HEADER.split()[:length])
+    return [f"{header} {text}" if n < count else text for n, text in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize("count", [10, len(TEXTS)], ids=["some", "all"])
+@pytest.mark.parametrize("length", [60, 45], ids=["truncated", "nearly truncated"])
+def test_a_long_shared_header_is_no_fault_of_the_model(count, length):
+    texts = behind_a_header(count, length)
+    assert refusal(check_vectors, first_words(texts), texts, read_words) is None
+
+
+@pytest.mark.parametrize("count", [10, len(TEXTS)], ids=["some", "all"])
+def test_control_without_the_tokens_the_header_is_taken_for_a_fault(count):
+    texts = behind_a_header(count, 60)
+    assert refusal(check_vectors, first_words(texts), texts).kind in {"indistinct", "collapsed"}
+
+
+@pytest.mark.parametrize(("function", "kind"), DEGENERATE)
+@pytest.mark.parametrize("count", [0, 10, 100])
+def test_control_a_degenerate_model_is_refused_although_texts_share_a_header(function, kind, count):
+    texts = behind_a_header(count, 60)
+    assert refusal(check_vectors, function(texts), texts, read_words).kind == kind
+
+
+def test_tokens_are_read_only_if_texts_seem_the_same():
+    asked = []
+    check_vectors(bag_of_words(TEXTS), TEXTS, asked.append)
+    assert asked == []
+
+
+def test_a_model_whose_tokens_are_unknown_is_judged_by_the_texts():
+    texts = behind_a_header(10, 60)
+    found = refusal(check_vectors, first_words(texts), texts, lambda texts: None)
+    assert found.kind == "indistinct"

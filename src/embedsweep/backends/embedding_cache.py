@@ -244,6 +244,14 @@ class CachedEmbedder:
         count: Callable[..., int] | None = getattr(self._embedder, "count_tokens", None)
         return count(texts, role) if count else sum(len(text.split()) for text in texts)
 
+    def token_ids(
+        self, texts: Sequence[str], role: TextRole = TextRole.PLAIN
+    ) -> list[tuple[int, ...]] | None:
+        """See `core.coverage.ReadsTokens`; `None` if the model does not offer it."""
+        read: Callable[..., list[tuple[int, ...]] | None] | None
+        read = getattr(self._embedder, "token_ids", None)
+        return read(texts, role) if read else None
+
     @cached_property
     def _embedder(self) -> Embedder:
         return self._open_embedder()

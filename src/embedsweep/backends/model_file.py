@@ -62,11 +62,17 @@ _PROMPTS = _Form(
     ),
     is_optional=True,
 )
+_REVISION = _Form(
+    "a text that is not empty or null",
+    lambda value: value is None or _TEXT.accepts(value),
+    is_optional=True,
+)
 _BASE: _Fields = {
     "model": _TEXT,
     "provider": _TEXT.or_null(),
     "dimensions": _COUNT.or_null(),
     "prompts": _PROMPTS,
+    "revision": _REVISION,
 }
 _FIELDS: Mapping[str, _Fields] = {
     AdapterRecipe.kind: {

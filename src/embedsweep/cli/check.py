@@ -37,14 +37,14 @@ def _checked(options: argparse.Namespace) -> int:
         if options.findings is not None:
             _write(options.findings, dataset.leakage)
         wiring.preflight(experiment, dataset, options.stores)
+        coverage = wiring.examine_bases(experiment, dataset)
     except UserError as error:
         if not options.json:
             raise
         faults = [fault.as_dict() for fault in error.faults]
         print_json({"ok": False, "faults": faults, "total": error.total})
         return error.exit_code
-    cut = wiring.truncation(experiment, dataset)
-    notes = wiring.notes(experiment, dataset, cut)
+    notes = wiring.notes(experiment, dataset, coverage)
     rows = {split.value: count for split, count in dataset.rows.items()}
     if options.json:
         print_json(
@@ -58,7 +58,9 @@ def _checked(options: argparse.Namespace) -> int:
                 "digests": {split.value: digest for split, digest in dataset.digests.items()},
                 "forms": sorted(form.value for form in dataset.train.forms),
                 "leakage": dataset.leakage.as_dict(SHOWN_FAULTS),
-                "truncated_share": {name: share for name, (share, _) in cut.items()},
+                "truncated_share": {
+                    str(base): found.truncated_share for base, found in coverage.items()
+                },
                 "warnings": notes,
             }
         )

@@ -97,12 +97,20 @@ def _made_ready(
 
     experiment, dataset = wiring.load(options.experiment)
     wiring.preflight(experiment, dataset, options.stores)
-    for line in wiring.notes(experiment, dataset):
-        note(f"note: {line}")
+
+    def examine() -> None:
+        coverage = wiring.examine_bases(experiment, dataset)
+        for line in wiring.notes(experiment, dataset, coverage):
+            note(f"note: {line}")
+
     running.enter_context(shown)
     services = running.enter_context(
         wiring.coordinator(
-            options.stores, experiment, shown, cancel_on_interrupt=options.cancel_on_interrupt
+            options.stores,
+            experiment,
+            shown,
+            prepare=examine,
+            cancel_on_interrupt=options.cancel_on_interrupt,
         )
     )
     for arm in experiment.space.arms:

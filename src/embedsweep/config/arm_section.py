@@ -5,11 +5,12 @@ Fields stand in the order in which they are checked, as in `data_section`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, StrictStr, ValidationInfo, field_validator
 
-from embedsweep.config.fields import ArmName, BaseModelName
+from embedsweep.config.fields import ArmName, BaseModelName, Text
 from embedsweep.config.knobs import Knob, Section
 from embedsweep.config.refusal import Reading, refused, shown
 from embedsweep.core.recipe import LOSS_KNOBS, Loss
@@ -95,6 +96,9 @@ class TrainedArm(Arm):
 
     base_model: Annotated[Choice, Knob(BaseModelName)]
     """Name of a sentence-transformers model, or a folder relative to this file."""
+    revision: Text | None = None
+    """Commit, branch or tag of the base model on the Hugging Face hub; its newest commit when left
+    out."""
     prompts: PromptsSection | None = None
     """Prompts that replace those of the base model. To compare prompts, write one arm for each."""
     loss: Annotated[Choice, Knob(Loss)] = Field(
@@ -130,6 +134,20 @@ class TrainedArm(Arm):
             raise refused("it names no prompt", 'write prompts: {query: "query: "}, or remove it')
         return prompts
 
+    @field_validator("revision")
+    @classmethod
+    def _of_one_hub_model(cls, revision: str | None, info: ValidationInfo[Reading]) -> str | None:
+        models = info.data.get("base_model")
+        if revision is None or models is None:
+            return revision
+        if len(models.options) > 1:
+            why = f"it belongs to one model, and base_model lists {len(models.options)}"
+            raise refused(why, "write an arm for each model, each with its own revision")
+        if Path(str(models.options[0])).is_absolute():
+            why = f"only models on the Hugging Face hub have revisions, and {models.options[0]} "
+            raise refused(why + "is a folder", "remove revision, or name the model on the hub")
+        return revision
+
     @field_validator("epochs")
     @classmethod
     def _not_drawn(cls, domain: Domain) -> Domain:
@@ -159,6 +177,8 @@ class TrainedArm(Arm):
         found["epochs"] = Choice((max(counts),))
         if min(counts) < max(counts):
             found["keep_from"] = Choice((min(counts),))
+        if self.revision is not None:
+            found["revision"] = Choice((self.revision,))
         return found
 
     @field_validator(*sorted(LOSS_KNOBS), check_fields=False)

@@ -138,6 +138,13 @@ class AdapterArm(_WithProvider, TrainedArm):
             raise refused("a linear head has no width", "remove it, or add low_rank or mlp to head")
         return width
 
+    @model_validator(mode="after")
+    def _revision_of_a_local_model(self) -> AdapterArm:
+        if self.revision is not None and self.provider_name is not None:
+            why = f"{self.provider_name} takes no revision of a model"
+            raise refused(why, "remove revision, or remove the provider", at="revision")
+        return self
+
     def knobs(self) -> dict[str, Domain]:
         found = super().knobs()
         if "width" not in found and set(self.head.options) != {Head.LINEAR.value}:

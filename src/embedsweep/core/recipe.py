@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from embedsweep.core.fingerprint import fingerprint
 from embedsweep.core.roles import Prompts
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raised when the same recipe would train another model, so that no old result is reused for it."""
 
 
@@ -108,18 +108,22 @@ class Base:
             speaks the OpenAI API; None for this machine.
         dimensions: Length of the vectors asked of the provider; None for the model's own.
         prompts: Prompts that replace the model's own; `None` to keep all of them.
+        revision: Commit, branch or tag of a model on the Hugging Face hub, or `None` for the
+            newest commit.
     """
 
     model: str
     provider: str | None = None
     dimensions: int | None = None
     prompts: Prompts | None = None
+    revision: str | None = None
 
     def __str__(self) -> str:
+        name = f"{self.model}@{self.revision}" if self.revision else self.model
         size = f" ({self.dimensions} dimensions)" if self.dimensions else ""
         place = f"{size} at {self.provider}" if self.provider else ""
         prompts = f" with prompts {self.prompts}" if self.prompts else ""
-        return f"{self.model}{place}{prompts}"
+        return f"{name}{place}{prompts}"
 
 
 class _Trained:
@@ -164,6 +168,7 @@ class LocalRecipe(_Trained):
         scale: Inverse temperature of the cosine scores (ranking losses, CoSENT, softmax).
         margin: Distance beyond which a negative costs nothing, as a cosine distance.
         mini_batch_size: Texts forwarded at a time by the cached ranking loss.
+        revision: Commit, branch or tag of the base model; see `Base`.
     """
 
     kind: ClassVar[str] = "local"
@@ -184,10 +189,11 @@ class LocalRecipe(_Trained):
     mini_batch_size: int | None = None
     keep_from: int | None = None
     prompts: Prompts | None = None
+    revision: str | None = None
 
     @property
     def base(self) -> Base:
-        return Base(self.base_model, prompts=self.prompts)
+        return Base(self.base_model, prompts=self.prompts, revision=self.revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +201,7 @@ class AdapterRecipe(_Trained):
     """A small head trained on the vectors of a frozen model.
 
     Attributes:
-        base_model, provider, dimensions, prompts: The frozen model; see `Base`.
+        base_model, provider, dimensions, prompts, revision: The frozen model; see `Base`.
         head: The head's shape.
         width: Rank of a low-rank head, hidden units of an MLP; None for a linear head.
         loss: What training minimises; any but the cached one, for vectors cost no memory.
@@ -231,10 +237,11 @@ class AdapterRecipe(_Trained):
     margin: float | None = None
     keep_from: int | None = None
     prompts: Prompts | None = None
+    revision: str | None = None
 
     @property
     def base(self) -> Base:
-        return Base(self.base_model, self.provider, self.dimensions, self.prompts)
+        return Base(self.base_model, self.provider, self.dimensions, self.prompts, self.revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,8 +281,8 @@ class BaselineRecipe:
 
     Attributes:
         method: ``untuned`` or ``bm25``.
-        base_model, provider, dimensions, prompts: The model, for ``untuned``, as in `Base`; None
-            for BM25.
+        base_model, provider, dimensions, prompts, revision: The model, for ``untuned``, as in
+            `Base`; None for BM25.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -285,12 +292,13 @@ class BaselineRecipe:
     provider: str | None = None
     dimensions: int | None = None
     prompts: Prompts | None = None
+    revision: str | None = None
 
     @property
     def base(self) -> Base | None:
         if self.base_model is None:
             return None
-        return Base(self.base_model, self.provider, self.dimensions, self.prompts)
+        return Base(self.base_model, self.provider, self.dimensions, self.prompts, self.revision)
 
 
 TunedRecipe = LocalRecipe | AdapterRecipe | HostedRecipe

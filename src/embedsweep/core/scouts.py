@@ -34,6 +34,7 @@ def scout_of(recipe: LocalRecipe) -> AdapterRecipe:
     cached = recipe.loss is Loss.CACHED_MULTIPLE_NEGATIVES_RANKING
     return AdapterRecipe(
         base_model=recipe.base_model,
+        revision=recipe.revision,
         head=Head.LINEAR,
         loss=Loss.MULTIPLE_NEGATIVES_RANKING if cached else recipe.loss,
         epochs=recipe.epochs,

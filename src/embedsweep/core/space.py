@@ -141,10 +141,12 @@ class Arm:
                 str(provider) if provider else None,
                 int(size) if size else None,
                 self.prompts,
+                str(revision) if revision else None,
             )
             for model in options("base_model")
             for provider in options("provider") or (None,)
             for size in options("dimensions") or (None,)
+            for revision in options("revision") or (None,)
         ]
 
     def draw(self, suggest: Suggest, seed: int) -> TunedRecipe:

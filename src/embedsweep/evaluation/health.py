@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -37,12 +37,29 @@ SAME_VECTOR = 1e-5
 COMPARED_AT_A_TIME = 4096
 
 
-def check_vectors(vectors: FloatArray, texts: Sequence[str]) -> None:
-    """Refuse vectors that no measure should be taken of.
+SAME_TOKENS = 0.8
+"""Share of two texts' tokens from which they are too similar to show a collapse.
+
+Behind a long shared header, a working model too gives almost the same vector to all texts.
+"""
+
+TokenIds = Sequence[tuple[int, ...]]
+ReadTokens = Callable[[Sequence[str]], TokenIds | None]
+
+
+def check_vectors(
+    vectors: FloatArray, texts: Sequence[str], read_tokens: ReadTokens | None = None
+) -> None:
+    """Reject vectors that no metric should be computed from.
+
+    Texts that the model reads as the same tokens, or as mostly the same, show nothing about the
+    model: that is a property of the data, and such pairs are not compared.
 
     Args:
         vectors: One unit row per text.
         texts: Distinct texts, in the order of the rows.
+        read_tokens: Returns the tokens that the model reads of each text, after truncation, or
+            `None` if they are unknown. Called only if texts seem to be the same.
 
     Raises:
         TrialFailure: ``non_finite_vectors``, ``zero_vectors``, ``collapsed`` (the mean cosine
@@ -58,24 +75,55 @@ def check_vectors(vectors: FloatArray, texts: Sequence[str]) -> None:
     if len(broken):
         _refuse("zero_vectors", "vectors have length zero", broken, texts)
 
-    distinct = _distinct(tuple(texts))
-    if len(distinct) < 2:
-        return
-    cosine = _mean_cosine(vectors[_drawn_evenly(distinct)])
-    if cosine >= COLLAPSED_COSINE:
-        raise TrialFailure(
+    rows = _distinct(tuple(texts))
+    failure = _sameness(vectors, texts, rows)
+    ids = read_tokens([texts[row] for row in rows]) if failure and read_tokens else None
+    if ids is not None:
+        first = {tokens: place for place, tokens in reversed([*enumerate(ids)])}
+        places = np.array(sorted(first.values()), dtype=np.int64)
+        failure = _sameness(vectors, texts, rows[places], [ids[place] for place in places])
+    if failure is not None:
+        raise failure
+
+
+def _sameness(
+    vectors: FloatArray,
+    texts: Sequence[str],
+    rows: npt.NDArray[np.int64],
+    ids: TokenIds | None = None,
+) -> TrialFailure | None:
+    """Return the failure of a model that cannot distinguish the texts of these rows, if any.
+
+    Args:
+        vectors: One unit row per text.
+        texts: In the order of the rows.
+        rows: Rows of texts that differ.
+        ids: Tokens of each of these texts, or `None` if they are unknown.
+    """
+    if len(rows) < 2:
+        return None
+    drawn = _drawn_evenly(len(rows))
+    sample = vectors[rows[drawn]]
+    cosine = (
+        _mean_cosine(sample)
+        if ids is None
+        else _mean_cosine_of_unlike(sample, [ids[place] for place in drawn])
+    )
+    if cosine is not None and cosine >= COLLAPSED_COSINE:
+        return TrialFailure(
             "collapsed",
             f"the mean cosine between different texts is {cosine:.4f}, "
             f"expected below {COLLAPSED_COSINE}: the model maps all texts to one point",
         )
-    shared = _shares_vector(vectors[distinct])
+    shared = _shares_vector(vectors[rows])
     if shared.mean() > INDISTINCT_SHARE:
-        first = texts[distinct[int(shared.argmax())]]
-        raise TrialFailure(
+        first = texts[rows[int(shared.argmax())]]
+        return TrialFailure(
             "indistinct",
-            f"{shared.sum()} of {len(distinct)} different texts have the vector of another, "
+            f"{shared.sum()} of {len(rows)} different texts have the vector of another, "
             f"expected at most {INDISTINCT_SHARE:.0%}; the first is {_shown(first)}",
         )
+    return None
 
 
 def _refuse(kind: str, problem: str, broken: npt.NDArray[np.int64], texts: Sequence[str]) -> None:
@@ -101,10 +149,8 @@ def _distinct(texts: tuple[str, ...]) -> npt.NDArray[np.int64]:
     return np.array([*first.values()], dtype=np.int64)
 
 
-def _drawn_evenly(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    places = np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows)))
-    drawn: npt.NDArray[np.int64] = rows[places.round().astype(int)]
-    return drawn
+def _drawn_evenly(count: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(SAMPLE, count)).round().astype(np.int64)
 
 
 def _mean_cosine(vectors: FloatArray) -> float:
@@ -113,6 +159,26 @@ def _mean_cosine(vectors: FloatArray) -> float:
     total = rows.sum(axis=0)
     pairs = len(rows) * (len(rows) - 1)
     return float((total @ total - (rows * rows).sum()) / pairs)
+
+
+def _mean_cosine_of_unlike(vectors: FloatArray, ids: TokenIds) -> float | None:
+    """Return the mean cosine over pairs with fewer common tokens; `None` if no such pair exists."""
+    lengths = np.array([len(tokens) for tokens in ids])
+    known: dict[int, int] = {}
+    for tokens in ids:
+        for token in tokens:
+            known.setdefault(token, len(known))
+    counts = np.zeros((len(ids), len(known)), dtype=np.int32)
+    for row, tokens in enumerate(ids):
+        np.add.at(counts[row], [known[token] for token in tokens], 1)
+    cosines: list[npt.NDArray[np.float64]] = []
+    for row in range(len(ids) - 1):
+        common = np.minimum(counts[row], counts[row + 1 :]).sum(axis=1)
+        longest = np.maximum(lengths[row], lengths[row + 1 :])
+        unlike = np.flatnonzero(common < SAME_TOKENS * longest) + row + 1
+        cosines.append(vectors[unlike].astype(np.float64) @ vectors[row].astype(np.float64))
+    every = np.concatenate(cosines)
+    return float(every.mean()) if len(every) else None
 
 
 def _shares_vector(vectors: FloatArray) -> npt.NDArray[np.bool_]:

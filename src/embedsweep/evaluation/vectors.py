@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 
 from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.roles import TextRole
-from embedsweep.evaluation.health import check_vectors
+from embedsweep.evaluation.health import TokenIds, check_vectors
 from embedsweep.evaluation.ranking import Float64Array
 
 PAIRS_AT_A_TIME = 4096
@@ -71,8 +72,9 @@ class TextVectors:
             role: embedder.embed(some, role) for role, some in texts.by_role.items() if some
         }
         self.seconds = perf_counter() - began
+        read: Callable[..., TokenIds | None] | None = getattr(embedder, "token_ids", None)
         for role, vectors in self._vectors.items():
-            check_vectors(vectors, texts.by_role[role])
+            check_vectors(vectors, texts.by_role[role], partial(read, role=role) if read else None)
 
     def of(self, role: TextRole, texts: Iterable[str]) -> FloatArray:
         """One row per text, in their order."""

@@ -15,12 +15,13 @@ from embedsweep.wiring.evidence import (
 from embedsweep.wiring.models import model_at, opened_model
 from embedsweep.wiring.reporting import drawn_page, publish_page
 from embedsweep.wiring.soundness import examine
-from embedsweep.wiring.sweeping import coordinator, load, notes, preflight, truncation
+from embedsweep.wiring.sweeping import coordinator, examine_bases, load, notes, preflight
 
 __all__ = [
     "coordinator",
     "drawn_page",
     "examine",
+    "examine_bases",
     "export",
     "job_book",
     "load",
@@ -35,5 +36,4 @@ __all__ = [
     "publish_page",
     "serve",
     "show_pages",
-    "truncation",
 ]

@@ -179,7 +179,7 @@ def base_digest(base: Base) -> str:
     # Not by the backend, whose libraries take seconds to load.
     from embedsweep.backends.local.base_models import base_model_digest
 
-    return base_model_digest(base.model)
+    return base_model_digest(base.model, base.revision)
 
 
 @contextmanager

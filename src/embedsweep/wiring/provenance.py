@@ -100,7 +100,7 @@ def _revision(base: Base | None) -> dict[str, str]:
     from embedsweep.backends.local.base_models import base_folder
 
     try:
-        folder = base_folder(base.model)
+        folder = base_folder(base.model, base.revision)
     except UserError:
         return {}
     # The hub's cache keeps a commit's files in models--owner--name/snapshots/<commit>.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedsweep.config import load_experiment
+from embedsweep.core.coverage import Coverage
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import Fault, UserError
 from embedsweep.core.experiment import Experiment
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from embedsweep.workflows.services import Progress, Services
 
 LOCKS_FOLDER = "locks"
-
-Truncation = Mapping[str, tuple[float, int]]
-"""By base model: the share of texts it reads in part, and its token limit."""
 
 
 def load(path: Path) -> tuple[Experiment, Dataset]:
@@ -41,9 +39,18 @@ def coordinator(
     experiment: Experiment,
     progress: Progress,
     *,
+    prepare: Callable[[], object] = lambda: None,
     cancel_on_interrupt: bool = False,
 ) -> Iterator[Services]:
-    """The services of the one process that may run the experiment's sweep at a time."""
+    """The services of the one process that may run the experiment's sweep at a time.
+
+    Args:
+        stores: Where the evidence is kept.
+        experiment: What is to be run.
+        progress: Where progress is shown.
+        prepare: Called while another process creates the stores; what it raises ends the context.
+        cancel_on_interrupt: Whether Ctrl-C cancels the running job at its provider.
+    """
     from embedsweep.stores.locks import lock_sweep
 
     places = locations(stores)
@@ -55,6 +62,7 @@ def coordinator(
         if is_being_made:
             # They are needed before long, and cost nothing while another process is waited for.
             load_libraries({arm.backend for arm in experiment.space.arms})
+        prepare()
         with _services(stores, experiment, progress, work, cancel_on_interrupt) as services:
             yield services
 
@@ -95,7 +103,7 @@ def _services(
 
 
 def preflight(experiment: Experiment, dataset: Dataset, stores: str | None) -> None:
-    """Every reason not to start, raised at once; loads no model and calls no provider."""
+    """Raise every reason not to start that shows without a model or a call to a provider."""
     from embedsweep.workflows.preflight import preflight as examine
 
     home = locations(stores).home
@@ -109,7 +117,7 @@ def _find(base: Base) -> None:
 
     # The loopback service is not running yet; what it will tune must be there all the same.
     if base.provider in (None, LOOPBACK):
-        base_folder(base.model)
+        base_folder(base.model, base.revision)
 
 
 def _refusal(recipe: TunedRecipe) -> str | None:
@@ -133,33 +141,36 @@ def _check_keys(experiment: Experiment, home: Path) -> None:
         raise UserError.of(faults)
 
 
-def truncation(experiment: Experiment, dataset: Dataset) -> Truncation:
-    """Of the base models of this machine that say where they stop reading."""
+def examine_bases(experiment: Experiment, dataset: Dataset) -> dict[Base, Coverage]:
+    """Open each base model of this machine, embed the longest texts, return what it reads.
+
+    Loads torch if the experiment names such a model.
+
+    Raises:
+        DataError: With the fault of every base model that cannot embed the texts.
+    """
+    from embedsweep.workflows.preflight import examine_bases as examine_all
+
+    return examine_all(experiment, dataset, _examine)
+
+
+def _examine(base: Base, texts: Sequence[str]) -> Coverage:
     from embedsweep.backends.local.base_models import base_folder
-    from embedsweep.backends.truncation import truncated_share
+    from embedsweep.backends.local.examination import examine
 
-    texts = [*dataset.train.every_text(), *dataset.valid.every_text()]
-    names = [base.model for base in experiment.space.bases() if base.provider is None]
-    found = {name: truncated_share(base_folder(name), texts) for name in names}
-    return {name: share for name, share in found.items() if share is not None}
+    return examine(str(base), base_folder(base.model, base.revision), texts, base.prompts)
 
 
-def notes(experiment: Experiment, dataset: Dataset, cut: Truncation | None = None) -> list[str]:
-    """What a reader of the results should know of the data, and of the cost, beforehand.
+def notes(experiment: Experiment, dataset: Dataset, coverage: Mapping[Base, Coverage]) -> list[str]:
+    """Return what a reader of the results should know of the data and the cost in advance.
 
     Args:
         experiment: What is to be run.
         dataset: Its data.
-        cut: Their `truncation`, where it is known already.
+        coverage: What the base models read of the data, as of `examine_bases`.
     """
     from embedsweep.workflows.estimate import estimates
 
-    known = truncation(experiment, dataset) if cut is None else cut
-    unread = [
-        f"{share:.1%} of the texts are longer than the {limit} tokens that {name} reads; "
-        "the rest of them counts for nothing"
-        for name, (share, limit) in known.items()
-        if share > 0
-    ]
+    unread = [note for base, found in coverage.items() for note in found.notes(str(base))]
     known_data = [*dataset.recognised(), *dataset.warnings]
     return [*known_data, *dataset.leakage.notes(), *unread, *estimates(experiment, dataset)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from embedsweep.core.coverage import Coverage
 from embedsweep.core.dataset import Dataset, unfit
-from embedsweep.core.errors import Fault, UsageError
+from embedsweep.core.errors import DataError, Fault, UsageError
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.recipe import LOOPBACK, AdapterRecipe, Base, Loss, TunedRecipe
 from embedsweep.core.space import Arm
@@ -52,7 +53,7 @@ def preflight(
     refusal: Callable[[TunedRecipe], str | None],
     home: Path,
 ) -> None:
-    """Refuse what cannot work. Loads no model.
+    """Refuse what cannot work, as far as it shows without opening a model.
 
     Args:
         experiment: What is to be run.
@@ -74,6 +75,45 @@ def preflight(
         raise UsageError.of(faults)
     for base in experiment.space.bases():
         find_base(base)
+
+
+def examine_bases(
+    experiment: Experiment,
+    dataset: Dataset,
+    examine: Callable[[Base, Sequence[str]], Coverage],
+) -> dict[Base, Coverage]:
+    """Try each base model of this machine on the longest texts, before any trial needs it.
+
+    Args:
+        experiment: What is to be run.
+        dataset: Its data.
+        examine: Opens a base model, embeds the longest texts and returns what it reads of them, or
+            raises a `DataError`.
+
+    Returns:
+        What each base model reads of the train and validation texts; models of a provider are not
+        called and are left out.
+
+    Raises:
+        DataError: With the fault of every base model that cannot embed the texts.
+    """
+    # The loopback service runs on this machine and opens the same folders.
+    local = {
+        replace(base, provider=None): None
+        for base in experiment.space.bases()
+        if base.provider in (None, LOOPBACK)
+    }
+    texts = [*dataset.train.every_text(), *dataset.valid.every_text()] if local else []
+    coverage: dict[Base, Coverage] = {}
+    faults: list[Fault] = []
+    for base in local:
+        try:
+            coverage[base] = examine(base, texts)
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError.of(faults)
+    return coverage
 
 
 def _draws(arm: Arm) -> list[_Lowest]:

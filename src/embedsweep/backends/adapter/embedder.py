@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from embedsweep.backends.adapter.heads import ResidualHead
+from embedsweep.backends.adapter.inputs import token_reader
 from embedsweep.core.ports import Embedder, FloatArray
 from embedsweep.core.roles import TextRole
 
@@ -34,6 +35,7 @@ class AdapterEmbedder:
         count = getattr(base, "count_tokens", None)
         if count is not None:
             self.count_tokens = count
+        self.token_ids = token_reader(base)
 
     @property
     def dimension(self) -> int:

@@ -28,6 +28,15 @@ BATCHES_BYTES = 256 * 2**20
 """Batches that `Inputs` remembers, about; further ones are drawn anew."""
 
 
+TokenReader = Callable[[Sequence[str], TextRole], list[tuple[int, ...]] | None]
+
+
+def token_reader(base: Embedder) -> TokenReader:
+    """Return the model's `core.coverage.ReadsTokens.token_ids`, or what stands in for it."""
+    found: TokenReader | None = getattr(base, "token_ids", None)
+    return found or (lambda texts, role: None)
+
+
 class HeldVectors:
     """A frozen model that gives a list of texts it has seen at once; fulfils `Embedder`.
 
@@ -45,6 +54,7 @@ class HeldVectors:
         count = getattr(base, "count_tokens", None)
         if count is not None:
             self.count_tokens: Callable[[Sequence[str], TextRole], int] = count
+        self.token_ids = token_reader(base)
 
     @cached_property
     def dimension(self) -> int:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers.utils.logging import disable_progress_bar
 
 from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
 from embedsweep.backends.local.devices import best_device, fast_precision, keep_freed_memory
-from embedsweep.backends.local.encoder import LocalEmbedder, open_model
+from embedsweep.backends.local.encoder import LocalEmbedder
+from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.prompts import apply_prompts
 from embedsweep.backends.local.training import Training
 from embedsweep.core.dataset import TrainingSet
@@ -40,11 +40,9 @@ class LocalBackend:
         self._precision = fast_precision(self.device)
         self._embedding_precision = self._precision if measuring else torch.float32
         keep_freed_memory()
-        # The sweep has bars of its own; one per file read would tear them apart.
-        disable_progress_bar()  # type: ignore[no-untyped-call]
 
     def base_digest(self, base: Base) -> str:
-        return base_model_digest(base.model)
+        return base_model_digest(base.model, base.revision)
 
     def train(
         self,
@@ -82,7 +80,7 @@ class LocalBackend:
         return LocalEmbedder(self._base(base).eval(), self._embedding_precision, self._store)
 
     def _base(self, base: Base) -> SentenceTransformer:
-        model = open_model(base_folder(base.model), self.device)
+        model = open_model(base_folder(base.model, base.revision), self.device)
         apply_prompts(model, base.prompts)
         return model
 

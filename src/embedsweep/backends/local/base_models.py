@@ -21,20 +21,22 @@ _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
 @cache
-def base_folder(name: str) -> Path:
+def base_folder(name: str, revision: str | None = None) -> Path:
     """The folder of a base model.
 
     Args:
         name: The embedded default, a folder, or a name on the Hugging Face hub (a name without
-            an owner is one of sentence-transformers' own). A hub model is taken at its newest
-            commit, or from the local hub cache when offline.
+            an owner is one of sentence-transformers' own), read from the local hub cache when
+            offline.
+        revision: Commit, branch or tag of a hub model, or `None` for the newest commit.
 
     Raises:
         UsageError: The name leads nowhere.
         StoreError: The hub is out of reach and the cache does not have it.
         DataError: The folder holds no model in safetensors form.
     """
-    if name in (EMBEDDED, f"sentence-transformers/{EMBEDDED}") and find_spec(_WHEEL):
+    embedded = name in (EMBEDDED, f"sentence-transformers/{EMBEDDED}") and revision is None
+    if embedded and find_spec(_WHEEL):
         return Path(import_module(_WHEEL).get_model_path())
     folder = Path(name)
     if not folder.is_dir():
@@ -42,7 +44,14 @@ def base_folder(name: str) -> Path:
             raise UsageError(
                 f"base model {name!r}", "arms", "there is no such folder", "correct the path"
             )
-        folder = _from_hub(name if "/" in name else f"sentence-transformers/{name}")
+        folder = _from_hub(name if "/" in name else f"sentence-transformers/{name}", revision)
+    elif revision is not None:
+        raise UsageError(
+            f"revision {revision!r}",
+            f"base model {name!r}",
+            "the model is a folder, and only models on the Hugging Face hub have revisions",
+            "remove revision, or name the model on the hub",
+        )
     if not any(folder.rglob("*.safetensors")):
         raise DataError(
             f"base model {name!r}",
@@ -53,20 +62,23 @@ def base_folder(name: str) -> Path:
     return folder
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, revision: str | None) -> Path:
+    pinned = f" at revision {revision!r}" if revision else ""
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
     except HFValidationError as error:
         raise UsageError(
             f"base model {name!r}", "arms", str(error), "give a hub name or a folder"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        named = "name and revision" if revision else "name"
         raise StoreError(
-            f"base model {name!r}",
+            f"base model {name!r}{pinned}",
             "the Hugging Face hub",
             reason,
-            f"check the name and the network, give a folder, or use {EMBEDDED}, which needs no hub",
+            f"check the {named} and the network, give a folder, or use {EMBEDDED}, which needs no "
+            "hub",
         ) from None
 
 
@@ -85,10 +97,10 @@ def folder_digest(folder: Path) -> str:
 
 
 @cache
-def base_model_digest(name: str) -> str:
+def base_model_digest(name: str, revision: str | None = None) -> str:
     """The `folder_digest` of a base model, read once in the life of a process.
 
     Raises:
         UserError: As `base_folder`.
     """
-    return folder_digest(base_folder(name))
+    return folder_digest(base_folder(name, revision))

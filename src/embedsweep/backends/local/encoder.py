@@ -1,10 +1,8 @@
-"""A sentence-transformers model opened safely: embedding to measure, forwarding to train."""
+"""A sentence-transformers model: embedding to measure, forwarding to train."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,39 +12,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedsweep.backends.local.array_store import ArrayStore
+from embedsweep.backends.local.opening import fast_tokenizer, usable_length
 from embedsweep.backends.local.packed_bert import fits
 from embedsweep.backends.local.packed_model import PackedModel
 from embedsweep.backends.local.padded_embedding import embed_padded
 from embedsweep.backends.local.padded_model import PaddedModel
 from embedsweep.backends.local.prompts import prompt_of
-from embedsweep.core.errors import DataError
+from embedsweep.backends.local.tokens import TextTokenizer
 from embedsweep.core.ports import FloatArray
 from embedsweep.core.roles import TextRole
-
-
-def open_model(folder: Path, device: str) -> SentenceTransformer:
-    """The model in a folder. Reads safetensors only and runs no code from the folder.
-
-    Raises:
-        DataError: The folder holds no model that opens so.
-    """
-    try:
-        model = SentenceTransformer(
-            str(folder),
-            device=device,
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True},
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            "model", str(folder), reason, "give a folder saved by sentence-transformers"
-        ) from error
-    # The card refers to its model and the model to its card: such a cycle keeps the weights in
-    # memory until Python's cyclic garbage collector runs, which is after several more models.
-    model.model_card_data.model = weakref.proxy(model)  # type: ignore[assignment]
-    return model
 
 
 class LocalEmbedder:
@@ -90,6 +64,17 @@ class LocalEmbedder:
         prompt = prompt_of(self.model, role)
         features = self.model.preprocess([prompt + text for text in texts])
         return int(features["attention_mask"].sum())
+
+    def token_ids(
+        self, texts: Sequence[str], role: TextRole = TextRole.PLAIN
+    ) -> list[tuple[int, ...]] | None:
+        """See `core.coverage.ReadsTokens`."""
+        tokenizer = fast_tokenizer(self.model)
+        if tokenizer is None:
+            return None
+        limit = usable_length(self.model)
+        prompt = prompt_of(self.model, role)
+        return TextTokenizer(tokenizer, limit).own_ids([prompt + text for text in texts])
 
     def _encoded(self, texts: Sequence[str], role: TextRole) -> FloatArray:
         """By the model's own methods, which route a role through a `Router`."""

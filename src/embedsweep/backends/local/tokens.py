@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from embedsweep.backends.local.array_store import ArrayStore
 
@@ -59,13 +59,23 @@ class TextTokenizer:
 
     def numbers(self, texts: Sequence[str]) -> IdArray:
         """What `TokenizedTexts` is made of."""
-        # A text may hold half a surrogate pair (JSON allows it), which the tokenizer refuses.
-        whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(whole)]
+        ids = [encoding.ids for encoding in self._encoded(texts)]
         starts = accumulate(map(len, ids), initial=0)
         return np.array(
             [len(ids), *starts, *(token for text in ids for token in text)], dtype=np.int32
         )
+
+    def own_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return each text's ids, without the special tokens that are put around it."""
+        return [
+            tuple(compress(encoding.ids, (not each for each in encoding.special_tokens_mask)))
+            for encoding in self._encoded(texts)
+        ]
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        # A text may hold half a surrogate pair (JSON allows it), which the tokenizer refuses.
+        whole = [text.encode("utf-8", "replace").decode() for text in texts]
+        return self._tokenizer.encode_batch_fast(whole)
 
 
 def tokenized(tokenizer: TextTokenizer, texts: Sequence[str], store: ArrayStore) -> TokenizedTexts:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.design import initial_design
 from embedsweep.core.ports import EpochEnd, OpenSweep, TrainingListener
-from embedsweep.core.recipe import LocalRecipe, kept_among
+from embedsweep.core.recipe import Base, LocalRecipe, kept_among
 from embedsweep.core.recipe_text import recipe_in_words
 from embedsweep.core.report import Measure
 from embedsweep.core.scouts import Scout, best_scouts, scout_of
@@ -40,16 +40,23 @@ class Scouting:
         self._evaluator = evaluator
         self._objective = objective
 
-    def best(self, sweep: OpenSweep, space: SearchSpace, count: int) -> dict[str, list[Scout]]:
+    def best(
+        self,
+        sweep: OpenSweep,
+        space: SearchSpace,
+        count: int,
+        failed: Container[Base] = (),
+    ) -> dict[str, list[Scout]]:
         """By local arm its best scouts, the best first; all of them are kept with the sweep's run.
 
         Args:
             sweep: The sweep.
             space: Its search space.
             count: Scouts of each local arm; fewer where it has fewer recipes.
+            failed: Base models of which no recipe is tried.
         """
         began = time.perf_counter()
-        scouts = list(self._scouts(space, count))
+        scouts = list(self._scouts(space, count, failed))
         found = [scout.as_dict() for scout in scouts]
         self._services.ledger.attach(sweep, SCOUTS_FILE, json.dumps(found, indent=2) + "\n")
         best = best_scouts(scouts)
@@ -60,12 +67,13 @@ class Scouting:
             self._services.progress.say(f"{arm} begins with {first}")
         return best
 
-    def _scouts(self, space: SearchSpace, count: int) -> Iterator[Scout]:
+    def _scouts(self, space: SearchSpace, count: int, failed: Container[Base]) -> Iterator[Scout]:
         arms = sum(arm.backend == LocalRecipe.kind for arm in space.arms)
         # A small space has fewer recipes than points.
         points = {
             point.recipe(space): point
             for point in initial_design(space, count * arms, LocalRecipe.kind)
+            if point.recipe(space).base not in failed
         }
         for number, (recipe, point) in enumerate(points.items()):
             self._services.progress.trial(LABEL, number, len(points))

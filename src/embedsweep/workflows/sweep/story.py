@@ -19,10 +19,11 @@ from embedsweep.core.recipe import (
     recipe_fingerprint,
 )
 from embedsweep.core.scouts import Scout
-from embedsweep.core.trial import Completed, Pruned, Role, Trial, best_trial
+from embedsweep.core.trial import Completed, Failed, Pruned, Role, Trial, best_trial
 from embedsweep.workflows.losses import LossWatch, barred, in_words, read_losses
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep.epochs import Watch
+from embedsweep.workflows.sweep.failed_bases import failed_bases, report_failed
 from embedsweep.workflows.sweep.proposals import NUMBER, Proposal, Proposals, first_values
 from embedsweep.workflows.sweep.run_trial import TrialRunner
 from embedsweep.workflows.sweep.scouting import Scouting
@@ -149,6 +150,7 @@ class _Coordinator:
         self._runner = TrialRunner(services, sweep, dataset, experiment.objective)
         self._losses = LossWatch(services.ledger, experiment.objective)
         self._wanted = 0
+        self._failed: Mapping[Base, Failed] = {}
         self._trials: dict[tuple[Role, int], Trial] = {
             (trial.role, trial.number): trial for trial in services.ledger.trials(sweep)
         }
@@ -164,6 +166,8 @@ class _Coordinator:
         self._show()
         for start in self._missing_baselines():
             self._keep(self._runner.run(start))
+        self._failed = failed_bases(self._trials.values())
+        report_failed(self._experiment, self._failed, self._services.progress.say)
         proposals = Proposals.open(
             self._experiment, f"{self._sweep.name}/{self._sweep.run_id}", self._services.open_study
         )
@@ -188,7 +192,7 @@ class _Coordinator:
         scouting = Scouting(
             self._services, self._dataset, self._runner.sampled, experiment.objective
         )
-        return scouting.best(self._sweep, experiment.space, experiment.scouts)
+        return scouting.best(self._sweep, experiment.space, experiment.scouts, self._failed)
 
     def _repeat_finalists(self, began: float) -> None:
         """Train the best trials' recipes on further seeds, each recipe once before any twice."""
@@ -249,6 +253,7 @@ class _Coordinator:
                 provider=base.provider,
                 dimensions=base.dimensions,
                 prompts=base.prompts,
+                revision=base.revision,
             )
             for base in self._bases
         ]
@@ -260,6 +265,9 @@ class _Coordinator:
     def _try(self, proposals: Proposals) -> bool:
         """Ask for a recipe and see it through; False if it had been tried in this sweep."""
         proposal = proposals.ask()
+        if proposal.recipe.base in self._failed:
+            proposals.tell(proposal, None)
+            return True
         identity = self._fingerprint(proposal.recipe)
         for trial in self._drawn():
             if trial.fingerprint == identity:
