@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from embedsweep.core.coverage import Coverage
 from embedsweep.core.dataset import Benchmark, Dataset, Pair, RetrievalTask, Split, TrainingSet
-from embedsweep.core.errors import StoreError, UsageError
+from embedsweep.core.errors import DataError, StoreError, UsageError
 from embedsweep.core.experiment import Budget, DataSpec, Experiment
 from embedsweep.core.promotion import PromotionPolicy
 from embedsweep.core.recipe import Base, HostedRecipe, TunedRecipe
 from embedsweep.core.report import Measure
 from embedsweep.core.space import Arm, Choice, Domain, SearchSpace, Uniform
-from embedsweep.workflows.preflight import preflight
+from embedsweep.workflows.preflight import examine_bases, preflight
 
 PAIRS = TrainingSet(pairs=tuple(Pair(f"question {i}", f"answer {i}") for i in range(4)))
 RETRIEVAL = RetrievalTask({"q": "question"}, {"d": "answer", "e": "other"}, {"q": {"d": 1}})
@@ -179,3 +181,29 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path):
     arms = (local(loss=Choice(("triplet",))),)
     wrong = experiment(*arms, objective=Measure("accuracy"), budget=Budget(disk_gb=0.1))
     assert len(faults(tmp_path, wrong)) == 3
+
+
+def on_each(base: Base, texts: Sequence[str]) -> Coverage:
+    """Reads everything, but cannot open ``broken``."""
+    if base.model.startswith("broken"):
+        raise DataError(f"base model {base}", "a folder", "it is damaged", "save it again")
+    return Coverage(len(set(texts)), 256)
+
+
+def test_each_base_model_of_this_machine_is_tried_once_and_no_provider_s():
+    openai = Choice(("openai",))
+    arms = (local(base_model=Choice(("a", "b"))), adapter(base_model=Choice(("b",))))
+    jobs = (hosted(base_model=Choice(("a",))), hosted(base_model=Choice(("c",)), provider=openai))
+    found = examine_bases(experiment(*arms, *jobs), DATASET, on_each)
+    texts = {*DATASET.train.every_text(), *DATASET.valid.every_text()}
+    assert found == {Base(name): Coverage(len(texts), 256) for name in ("a", "b")}
+
+
+def test_every_base_model_that_cannot_embed_is_named_at_once():
+    arms = local(base_model=Choice(("broken-1", "a", "broken-2")))
+    with pytest.raises(DataError) as caught:
+        examine_bases(experiment(arms), DATASET, on_each)
+    assert [fault.what for fault in caught.value.faults] == [
+        "base model broken-1",
+        "base model broken-2",
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +62,12 @@ _PROMPTS = _Form(
     ),
     is_optional=True,
 )
-_REVISION = _Form(
-    "a text that is not empty or null",
-    lambda value: value is None or _TEXT.accepts(value),
-    is_optional=True,
-)
 _BASE: _Fields = {
     "model": _TEXT,
     "provider": _TEXT.or_null(),
     "dimensions": _COUNT.or_null(),
     "prompts": _PROMPTS,
-    "revision": _REVISION,
+    "revision": replace(_TEXT, is_optional=True),
 }
 _FIELDS: Mapping[str, _Fields] = {
     AdapterRecipe.kind: {
@@ -153,8 +148,13 @@ def write_model_file(folder: Path, values: Mapping[str, Any]) -> None:
 
 def base_values(base: Base) -> dict[str, Any]:
     """Return a base model as the file holds it."""
-    values = {name: value for name, value in asdict(base).items() if name != "prompts"}
-    return {**values, "prompts": base.prompts.as_dict()} if base.prompts else values
+    prompts = base.prompts.as_dict() if base.prompts else None
+    values = {**asdict(base), "prompts": prompts}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None or not _BASE[name].is_optional
+    }
 
 
 def base_of(values: Mapping[str, Any]) -> Base:
