@@ -283,6 +283,10 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "damaged weights": (_damaged, "Fix: download or save the model again"),
     "weights that are not finite": (_not_a_number, "its vectors of the longest texts are not fin"),
     "vocabulary beyond the weights": (_larger_vocabulary, "its tokenizer gives tokens or positio"),
+    "sizes that the weights do not have": (
+        lambda folder: edit(folder / "config.json", max_position_embeddings=512),
+        "states other sizes than the weights have",
+    ),
     "its own module": (_own_module, r"its own repository \(custom_st.Transformer, trust_remote_c"),
     "its own architecture": (_own_architecture, r"its own repository \(auto_map, trust_remote_cod"),
     "no pooling in modules.json": (_without_pooling, "modules.json has no module that pools"),

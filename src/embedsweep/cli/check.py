@@ -59,7 +59,9 @@ def _checked(options: argparse.Namespace) -> int:
                 "forms": sorted(form.value for form in dataset.train.forms),
                 "leakage": dataset.leakage.as_dict(SHOWN_FAULTS),
                 "truncated_share": {
-                    str(base): found.truncated_share for base, found in coverage.items()
+                    str(base): found.truncated_share
+                    for base, found in coverage.items()
+                    if found.limit is not None
                 },
                 "warnings": notes,
             }

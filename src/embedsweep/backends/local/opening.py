@@ -5,9 +5,9 @@ Every model of this machine is opened here, whether it is checked, trained, eval
 
 from __future__ import annotations
 
-import weakref
 import json
 import re
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,11 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
         raise
     except Exception as error:
         fix = "download or save the model again; it must be in the form of sentence-transformers"
-        raise DataError("model", str(folder), first_line(error), fix) from error
+        # The library's own sentence points to a report that it printed before.
+        why = "config.json states other sizes than the weights have"
+        if "ignore_mismatched_sizes" not in str(error):
+            why = first_line(error).rstrip(".")
+        raise DataError("model", str(folder), why, fix) from error
     # The card refers to its model and the model to its card: such a cycle keeps the weights in
     # memory until Python's cyclic garbage collector runs, which is after several more models.
     model.model_card_data.model = weakref.proxy(model)  # type: ignore[assignment]
