@@ -206,7 +206,7 @@ def test_packages_that_are_too_old_too_new_or_missing_are_told() -> None:
         "error: package torch",
         "error: package no-such-package",
     ]
-    assert "expected >=99.1. Fix: pip install 'mlflow>=99.1'" in told[0]
+    assert "expected >=99.1. Fix: run `pip install 'mlflow>=99.1'`" in told[0]
     assert "it is not installed, expected >=1" in told[2]
 
 

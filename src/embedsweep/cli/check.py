@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from embedsweep.cli import arguments
+from embedsweep.cli.commands import advised, runnable
 from embedsweep.core.collection import uncollected
 from embedsweep.core.errors import SHOWN_FAULTS, UsageError, UserError
 from embedsweep.core.leakage import Leakage
@@ -41,10 +42,10 @@ def _checked(options: argparse.Namespace) -> int:
     except UserError as error:
         if not options.json:
             raise
-        faults = [fault.as_dict() for fault in error.faults]
+        faults = [advised(fault, options).as_dict() for fault in error.faults]
         print_json({"ok": False, "faults": faults, "total": error.total})
         return error.exit_code
-    notes = wiring.notes(experiment, dataset, coverage)
+    notes = [runnable(line, options) for line in wiring.notes(experiment, dataset, coverage)]
     rows = {split.value: count for split, count in dataset.rows.items()}
     if options.json:
         print_json(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from embedsweep.cli.commands import advised
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     del parser
@@ -18,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep.cli.output import note, print_json, print_table
 
     found = wiring.examine(options.stores)
-    faults = [fault for finding in found.findings for fault in finding.faults]
+    faults = [advised(fault, options) for finding in found.findings for fault in finding.faults]
     if options.json:
         print_json(
             {

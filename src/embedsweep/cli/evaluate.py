@@ -67,7 +67,7 @@ def _check_split(split: str) -> None:
             "--split test",
             "the command line",
             "only promotion opens the test split, and each look at it costs evidence",
-            "measure on --split valid, or run `embedsweep promote`",
+            "measure on --split valid, or run `embedsweep promote EXPERIMENT.yaml`",
         )
     if split != "valid":
         raise UsageError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from embedsweep.cli import arguments
+from embedsweep.cli.commands import runnable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,5 +54,5 @@ def run(options: argparse.Namespace) -> int:
         f"{found.size:,} bytes; {len(found.needed)} models are needed"
     )
     if rows and not found.deleted:
-        note("nothing was removed; `embedsweep gc --delete` does it")
+        note(runnable("nothing was removed; `embedsweep gc --delete` does it", options))
     return 0

@@ -30,6 +30,7 @@ from embedsweep.cli import (
     sweep,
     ui,
 )
+from embedsweep.cli.commands import runnable
 from embedsweep.core.errors import UserError
 
 INTERRUPTED = 130
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if options.debug:
             traceback.print_exc()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{runnable(str(error), options)}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was done is kept\n")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from embedsweep.cli import arguments
+from embedsweep.cli.commands import runnable
 from embedsweep.core.collection import uncollected
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _made_ready(
     def examine() -> None:
         coverage = wiring.examine_bases(experiment, dataset)
         for line in wiring.notes(experiment, dataset, coverage):
-            note(f"note: {line}")
+            note(f"note: {runnable(line, options)}")
 
     running.enter_context(shown)
     services = running.enter_context(

@@ -52,8 +52,8 @@ class Arm(Section):
         if info.context.grid and isinstance(domain, Uniform):
             seen = f"{domain.low:g} to {domain.high:g}"
             why = f"the range {seen} holds too many values for the grid sampler"
-            fix = f"list the values, such as [{domain.low:g}, {domain.high:g}]"
-            raise refused(why, f"{fix}, or choose another sampler")
+            listed = f"[{domain.low:g}, {domain.high:g}]"
+            raise refused(why, f"list the values, such as {listed}, or choose another sampler")
         return domain
 
     @property

@@ -27,6 +27,7 @@ from embedsweep.config.refusal import refused, shown
 from embedsweep.core.space import Choice, Domain, Integers, Uniform
 
 ONE, LIST, RANGE = "one value", "a list", "a range"
+_NUMBER = "write a number, such as 3 or 1e-5"
 FORMS = (ONE, LIST, RANGE)
 """The names pydantic puts into an error's place for the form it took a value to have."""
 
@@ -43,9 +44,9 @@ class Section(BaseModel):
 def _number(value: object) -> int | float:
     number = parse_number(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise refused(f"{shown(value)}, expected a number", "write a number, such as 3 or 1e-5")
+        raise refused(f"{shown(value)}, expected a number", _NUMBER)
     if not -1e300 < number < 1e300:
-        raise refused(f"{shown(value)}, expected a finite number", "write a number, such as 1e-5")
+        raise refused(f"{shown(value)}, expected a finite number", _NUMBER)
     return number
 
 

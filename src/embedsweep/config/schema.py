@@ -98,7 +98,7 @@ class PromotionSection(Section):
     """1 minus the false promotion rate accepted on one test split, over all looks at it."""
     looks: Annotated[int, Field(ge=1, le=MOST_LOOKS[Spending.EVEN]), WHOLE] = 5
     """How many candidates one test split may judge."""
-    spending: Spending = Spending.HALVING
+    spending: Spending = Field(default=Spending.HALVING, validate_default=True)
     """How the false promotion rate is parted among the looks."""
     slice_loss: Annotated[float, Field(ge=-1, le=0), REAL] | None = None
     """The most any slice may lose, as a negative number or 0, beyond what chance explains."""

@@ -54,7 +54,7 @@ EXAMPLES = {
     "name": "name: support-search",
     "data": "data: {builtin: python-docs}",
     "objective": "objective: ndcg@10",
-    "search": "search: {trials: 24, arms: [...]}",
+    "search": "search: {trials: 24, arms: [{backend: local, base_model: all-MiniLM-L6-v2}]}",
     "trials": "trials: 24",
     "arms": "arms: [{backend: local, base_model: all-MiniLM-L6-v2}]",
     "backend": "backend: local",

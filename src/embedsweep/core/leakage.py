@@ -133,7 +133,7 @@ _COLUMNS: Sequence[str] = (
 _WORDS: Mapping[LeakKind, tuple[str, str]] = {
     LeakKind.NEAR_DUPLICATE: (
         "{found} of {of} rows of {split} have a near-duplicate in {other}",
-        "they are kept; see which with `embedsweep check --findings FILE.csv`",
+        "they are kept; see which with `embedsweep check EXPERIMENT.yaml --findings FILE.csv`",
     ),
     LeakKind.OTHER_ROLE: (
         "{found} of {of} texts of {split} are in {other} in the other role",

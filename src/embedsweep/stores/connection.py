@@ -109,7 +109,7 @@ def check_version(found: str) -> None:
             f"mlflow {found}",
             "this Python environment",
             f"at least {needed} is needed",
-            f"pip install 'mlflow>={needed}'",
+            f"run `pip install 'mlflow>={needed}'`",
         )
 
 
@@ -128,7 +128,7 @@ def reach_database(url: str) -> None:
             f"Python module {error.name}",
             "this environment",
             f"it is not installed, and {masked(url)} needs it",
-            f"pip install '{package}'",
+            f"run `pip install '{package}'`",
         ) from error
     except sqlalchemy.exc.ArgumentError as error:
         raise UsageError(

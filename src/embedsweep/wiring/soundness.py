@@ -90,7 +90,7 @@ def unfit_packages(requirements: list[str] | tuple[str, ...]) -> Iterator[UsageE
             f"package {required.name}",
             "this Python environment",
             f"it is {installed}, expected {required.specifier or 'any version'}",
-            f"pip install '{required.name}{required.specifier}'",
+            f"run `pip install '{required.name}{required.specifier}'`",
         )
 
 

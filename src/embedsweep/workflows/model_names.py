@@ -113,7 +113,7 @@ class _Known:
             WHERE,
             f"it has {_listed(self._trials)}; {CHAMPION}, models:/… and runs:/… of those are known "
             "too",
-            f"did you mean {near[0]}?" if near else "name one of those",
+            f"did you mean {near[0]}? Write {near[0]}" if near else "name one of those",
         )
 
 

@@ -1,0 +1,228 @@
+"""A user's folder in which an error is provoked, its advice followed, and the error looked for."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedsweep.core.errors import Fault, UserError
+from embedsweep.core.trial import TrialFailure
+from tests.e2e.advice_inventory import pattern
+from tests.e2e.small_project import GOOD, LABELLED, PAIRS, outcome, rows, write
+
+_ERROR = re.compile(
+    r"^error: (?P<what>.*?) in (?P<where>.*?)(?::(?P<line>\d+))?(?:: (?P<why>.*))?\. "
+    r"Fix: (?P<fix>.*)$",
+    re.MULTILINE,
+)
+_STEP = re.compile(r"[^.\[\]]+")
+EXPERIMENT = "mine.yaml"
+UNSEEN = [
+    {"text": f"unseen text {i} of {i % 3}", "metadata": {"label": f"class {i % 3}"}}
+    for i in range(30)
+]
+
+
+@dataclass
+class World:
+    """The folder, and what the user types in it.
+
+    Attributes:
+        folder: The current directory.
+        patch: Sets environment variables; undone after the test.
+        words: The command line.
+        typed: Standard input.
+        values: What a port is called with, where no command reaches the error.
+    """
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    words: list[str] = field(default_factory=lambda: ["check", EXPERIMENT])
+    typed: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, name: str = EXPERIMENT) -> Path:
+        return self.folder / name
+
+    def replace(self, old: str, new: str, name: str = EXPERIMENT) -> None:
+        content = self.path(name).read_text(encoding="utf-8")
+        assert old in content
+        self.path(name).write_text(content.replace(old, new), encoding="utf-8")
+
+    def put(self, place: str, value: object) -> None:
+        """Write the value into the experiment file at a dotted place."""
+        document, steps = self._document(), _steps(place)
+        section = _section(document, steps)
+        section[steps[-1]] = value
+        self._save(document)
+
+    def drop(self, place: str) -> None:
+        document, steps = self._document(), _steps(place)
+        del _section(document, steps)[steps[-1]]
+        self._save(document)
+
+    def at(self, place: str) -> Any:
+        steps = _steps(place)
+        return _section(self._document(), steps)[steps[-1]]
+
+    def _document(self) -> dict[str, Any]:
+        document = yaml.safe_load(self.path().read_text(encoding="utf-8"))
+        assert isinstance(document, dict)
+        return document
+
+    def _save(self, document: dict[str, Any]) -> None:
+        write(self.path(), yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command or a port came to."""
+
+    code: int
+    faults: list[Fault]
+    err: str = ""
+
+
+Step = Callable[[World], object]
+Follower = Callable[[World, Fault], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An advice, how to get it, and how to follow it.
+
+    Attributes:
+        advice: As `advice_inventory` writes it.
+        broken: Brings the error about.
+        follow: Does what the advice says; None where `advice_followers` can tell from its text.
+        call: The port to call, where no command line reaches the error.
+        code: What the command ends with once the advice is followed.
+    """
+
+    advice: str
+    broken: Step
+    follow: Follower | None = None
+    call: Step | None = None
+    code: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.advice[:60]
+
+    def run(self, world: World) -> Ended:
+        return _called(self.call, world) if self.call else _typed(world)
+
+    def fault(self, ended: Ended) -> Fault | None:
+        """The error that gives this advice, if it is among those of the run."""
+        wanted = pattern(self.advice)
+        return next((fault for fault in ended.faults if wanted.fullmatch(fault.fix)), None)
+
+
+def _typed(world: World) -> Ended:
+    out, err = StringIO(), StringIO()
+    world.patch.setattr("sys.stdin", StringIO(world.typed))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = outcome(*world.words)
+    return Ended(code, _faults(err.getvalue()), err.getvalue())
+
+
+def _called(port: Step, world: World) -> Ended:
+    try:
+        port(world)
+    except UserError as error:
+        return Ended(error.exit_code, list(error.faults), str(error))
+    except TrialFailure as failure:
+        return Ended(1, [], str(failure))
+    return Ended(0, [])
+
+
+def _faults(text: str) -> list[Fault]:
+    return [
+        Fault(
+            found["what"],
+            found["where"],
+            found["why"] or "",
+            found["fix"],
+            int(found["line"]) if found["line"] else None,
+        )
+        for found in _ERROR.finditer(text)
+    ]
+
+
+def _steps(place: str) -> list[Any]:
+    """``search.arms[0].loss`` and ``search.arms.0.loss`` alike; a cut, as of mrr@10, has no dot."""
+    return [int(step) if step.isdigit() else step for step in _STEP.findall(place)]
+
+
+def _section(document: Any, steps: list[Any]) -> Any:
+    for step in steps[:-1]:
+        document = document[step]
+    return document
+
+
+# How to bring errors about.
+
+
+def put(place: str, value: object) -> Step:
+    return lambda world: world.put(place, value)
+
+
+def drop(place: str) -> Step:
+    return lambda world: world.drop(place)
+
+
+def swap(old: str, new: str, name: str = EXPERIMENT) -> Step:
+    return lambda world: world.replace(old, new, name)
+
+
+def file(name: str, content: str | bytes) -> Step:
+    return lambda world: write(world.path(name), content)
+
+
+def type_(line: str) -> Step:
+    def typed(world: World) -> None:
+        world.words = shlex.split(line)
+
+    return typed
+
+
+def environ(name: str, value: str) -> Step:
+    return lambda world: world.patch.setenv(name, value)
+
+
+def steps(*parts: Step) -> Step:
+    def all_of_them(world: World) -> None:
+        for part in parts:
+            part(world)
+
+    return all_of_them
+
+
+def sound(world: World) -> None:
+    """The small project, which has nothing wrong with it."""
+    write(world.path(), GOOD)
+    write(world.path("train.jsonl"), rows(LABELLED))
+
+
+def pairs(world: World) -> None:
+    """The small project on pairs."""
+    write(world.path("train.jsonl"), rows(PAIRS))
+    world.put("objective", "mrr@10")
+    world.put("search.arms.0.loss", ["multiple_negatives_ranking"])
+
+
+# How to follow an advice that its text alone does not tell how to follow.
+
+
+def then(step: Step) -> Follower:
+    """Do a step, whatever the error's details."""
+    return lambda world, fault: step(world)
