@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import embedsweep
+from embedsweep.cli.commands import PLACEHOLDER
 
 SOURCE = Path(embedsweep.__file__).parent
 PART = "{…}"
@@ -46,8 +47,9 @@ def inventory() -> Mapping[str, tuple[str, ...]]:
 
 
 def pattern(advice: str) -> re.Pattern[str]:
-    """What matches the advice with its parts filled in."""
-    return re.compile(".+".join(map(re.escape, advice.split(PART))), re.DOTALL)
+    """What matches the advice with its parts filled in, the experiment's file among them."""
+    parts = re.split(f"{PART}|{PLACEHOLDER}", advice)
+    return re.compile(".+".join(map(re.escape, parts)), re.DOTALL)
 
 
 class _Source:

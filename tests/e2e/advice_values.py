@@ -39,7 +39,7 @@ ROWS = [
     ),
     Row("did you mean {…}? Write {…}", put("objective", "acuracy")),
     Row("did you mean {…}? Write {…}", put("objective", "NDGC@5")),
-    Row("did you mean {…}? Write {…}", put("search.sampler", "tep")),
+    Row("write {…}", put("search.sampler", "tep")),
     Row("did you mean {…}? Write {…}", swap("search:", "serch:")),
     Row(
         "did you mean {…}? Write {…}",

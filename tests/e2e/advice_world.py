@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 import shlex
+import shutil
+import socket
+import sqlite3
+import tempfile
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +24,7 @@ import yaml
 from embedsweep.core.errors import Fault, UserError
 from embedsweep.core.trial import TrialFailure
 from tests.e2e.advice_inventory import pattern
+from tests.e2e.conftest import alone
 from tests.e2e.small_project import GOOD, LABELLED, PAIRS, outcome, rows, write
 
 _ERROR = re.compile(
@@ -226,3 +234,68 @@ def pairs(world: World) -> None:
 def then(step: Step) -> Follower:
     """Do a step, whatever the error's details."""
     return lambda world, fault: step(world)
+
+
+# Stores, each made once for all rows.
+
+
+@cache
+def _made(*commands: str) -> Path:
+    """A folder in which the commands were run one after another."""
+    folder = Path(tempfile.mkdtemp(prefix="advice-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        alone(patch, folder)
+        world = World(folder, patch)
+        sound(world)
+        quick(world)
+        for command in commands:
+            world.words = shlex.split(command)
+            ended = _typed(world)
+            assert ended.code in (0, 5), ended.err  # 5: the candidate is as good as the champion
+    return folder
+
+
+def quick(world: World) -> None:
+    """Train heads, which takes a second."""
+    for key, value in (("backend", "adapter"), ("epochs", 2)):
+        world.put(f"search.arms.0.{key}", value)
+    world.put("search.arms.0.learning_rate", {"low": 1e-3, "high": 1e-2})
+
+
+def stores(world: World) -> None:
+    """Stores with nothing in them."""
+    _copy(_made("doctor"), world)
+
+
+def swept(world: World) -> None:
+    """Stores with a sweep of `quick`, and the untuned model as the champion of ``mine``."""
+    quick(world)
+    _copy(_made(f"sweep {EXPERIMENT}"), world)
+
+
+def _copy(made: Path, world: World) -> None:
+    """The stores as if they had been made in the world's folder: MLflow keeps paths absolute."""
+    home = world.path("mlruns")
+    # Links take no time; what rows change they write anew.
+    shutil.copytree(made / "mlruns", home, copy_function=os.link)
+    for name in ("mlflow.db", "study.db"):
+        if (home / name).exists():
+            (home / name).unlink()
+            shutil.copy(made / "mlruns" / name, home / name)
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+            ("model_versions", "storage_location"),
+        ):
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            database.execute(change, (str(made), str(world.folder)))
+
+
+def a_port(world: World) -> int:
+    """A port that another program listens on until the test ends."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    world.values["taken"] = taken
+    return int(taken.getsockname()[1])

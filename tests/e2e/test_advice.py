@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import advice_config, advice_documents, advice_values
+from tests.e2e import advice_commands, advice_config, advice_documents, advice_values
 from tests.e2e.advice_followers import follower_of
 from tests.e2e.advice_inventory import inventory
 from tests.e2e.advice_world import Row, World, sound
 from tests.e2e.conftest import alone
 
-AREAS = (advice_config, advice_values, advice_documents)
+AREAS = (advice_config, advice_values, advice_documents, advice_commands)
 ROWS: list[Row] = [row for area in AREAS for row in area.ROWS]
 NOT_FOLLOWED: dict[str, str] = {
     "this is a fault of embedsweep; report it with the lines above": "nothing is known to raise it",

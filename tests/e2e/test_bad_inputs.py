@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.small_project import GOOD, LABELLED, PAIRS, outcome, rows, write
 
 COMMAND_LINES = [
-    ("01 unknown command", ["swep", "mine.yaml"], 2, ["swep", "did you mean `sweep`"]),
+    ("01 unknown command", ["swep", "mine.yaml"], 2, ["swep", "did you mean sweep?"]),
     ("02 no trials", ["sweep", "mine.yaml", "--trials", "0"], 2, ["whole number ≥ 1"]),
     ("02 negative trials", ["sweep", "mine.yaml", "--trials=-3"], 2, ["whole number ≥ 1"]),
     ("02 trials in words", ["sweep", "mine.yaml", "--trials", "abc"], 2, ["--trials abc"]),

@@ -189,7 +189,7 @@ def test_prices_keys_and_a_cap_reach_the_experiment(tmp_path: Path):
 BAD = [
     (ADAPTER, f"provider: openai\nbase_url: {URL}", f"base_url: {URL}", ("provider openai",)),
     (HOSTED, f"provider: loopback\nbase_url: {URL}", f"base_url: {URL}", ("provider loopback",)),
-    (ADAPTER, "provider: opnai", "provider: openai", ('"opnai"', "did you mean openai?")),
+    (ADAPTER, "provider: opnai", "provider: openai", ('"opnai"', "write openai")),
     (ADAPTER, "base_url: gpu-machine", f"base_url: {URL}", ("neither http:// nor https://",)),
     (ADAPTER, "base_url: gpu-machine:80/v1", f"base_url: {URL}", ("neither http://",)),
     (ADAPTER, "base_url: //gpu-machine/v1", f"base_url: {URL}", ("neither http://",)),

@@ -16,7 +16,7 @@ def add_model_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME", help="a model's name in the registry")
 
 
-def whole_number(option: str, text: str, least: int = 1) -> int:
+def whole_number(option: str, text: str, least: int = 1, example: int = 12) -> int:
     """A whole number of at least ``least``; `UsageError` naming the option otherwise."""
     try:
         number = int(text)
@@ -28,6 +28,6 @@ def whole_number(option: str, text: str, least: int = 1) -> int:
             f"{option} {text}",
             "the command line",
             f"{name} must be a whole number ≥ {least}",
-            f"give {option} {max(least, 12)}",
+            f"give {option} {example}",
         )
     return number

@@ -123,7 +123,7 @@ def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
     if not word or word.startswith("-") or word in names:
         return
     near = difflib.get_close_matches(word, names, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "see `embedsweep --help`"
+    hint = f"did you mean {near[0]}? Write {near[0]}" if near else "see `embedsweep --help`"
     sys.stderr.write(
         f"error: unknown command {word!r} in the command line: "
         f"known are {', '.join(names)}. Fix: {hint}\n"

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    port = arguments.whole_number("--port", options.port, least=0)
+    port = arguments.whole_number("--port", options.port, least=0, example=8000)
     if options.model is None and not options.fine_tuning:
         raise UsageError(
             "nothing to serve",

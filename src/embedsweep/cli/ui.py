@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    port = arguments.whole_number("--port", options.port)
+    port = arguments.whole_number("--port", options.port, example=5000)
     from embedsweep import wiring
 
     return wiring.show_pages(options.stores, port)

@@ -126,7 +126,10 @@ def _check(setting: _Setting, before: Mapping[str, _Setting]) -> None:
     """Refuse what may not stand in a file at all, with `ValueError` (why, fix)."""
     if setting.key not in KEYS:
         meant = nearest(setting.key, [key.lower() for key in KEYS])
-        fix = f"did you mean {meant.upper()}? Write {meant.upper()}" if meant else "set it in the environment instead"
+        meant = meant and meant.upper()
+        fix = (
+            f"did you mean {meant}? Write {meant}" if meant else "set it in the environment instead"
+        )
         raise ValueError(f"this key is not read from here, expected {', '.join(KEYS)}", fix)
     if setting.key in before:
         raise ValueError(f"it stands on line {before[setting.key].line} already", "remove one")

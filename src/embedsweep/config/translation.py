@@ -28,8 +28,8 @@ from embedsweep.core.errors import Fault
 
 SENTENCES: dict[str, tuple[str, str]] = {
     "missing": ("it is missing", "add it, such as `{example}`"),
-    "enum": ("{seen} is unknown, expected {expected}", "{nearest}"),
-    "literal_error": ("{seen} is unknown, expected {expected}", "{nearest}"),
+    "enum": ("{seen} is unknown, expected {expected}", "write {nearest}"),
+    "literal_error": ("{seen} is unknown, expected {expected}", "write {nearest}"),
     "string_type": ("{seen}, expected text", "write text; in quotes if it looks like a number"),
     "string_too_short": ("{seen}, expected some text", "write a name or remove the key"),
     "string_too_long": ("{seen} is longer than {max_length} characters", "write a shorter name"),
@@ -174,8 +174,7 @@ def _seen(path: FieldPath, value: object, document: Document) -> str:
 
 
 def _nearest_option(value: object, expected: str) -> str:
-    close = nearest(str(value), _QUOTED.findall(expected))
-    return f"did you mean {close}? Write {close}" if close else f"write {expected}"
+    return nearest(str(value), _QUOTED.findall(expected)) or expected
 
 
 def _known_keys(path: FieldPath, document: Document) -> Sequence[str]:

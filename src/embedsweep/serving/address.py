@@ -48,6 +48,8 @@ class Address:
         return frozenset(bare | {f"{name}:{port}" for name in names})
 
 
+_ANOTHER_PORT = "choose another port from 1024 on, or 0 for any"
+
 API_KEYS = "EMBEDSWEEP_API_KEYS"
 """The environment variable with the keys that clients may show, separated by commas."""
 
@@ -57,7 +59,7 @@ def check_access(address: Address, api_keys: frozenset[str]) -> None:
     faults = []
     if not 0 <= address.port <= 65535:
         why = f"it is {address.port}, expected 0 to 65535"
-        faults.append(Fault("no such port", "the port", why, "choose another, or 0 for any"))
+        faults.append(Fault("no such port", "the port", why, _ANOTHER_PORT))
     if any(not key or not all("!" <= char <= "~" for char in key) for key in api_keys):
         why = "one is empty or holds other than visible ASCII, which no HTTP header can carry"
         faults.append(Fault("unfit API key", "the API keys", why, "make another key"))
@@ -81,8 +83,8 @@ def listener_at(address: Address) -> socket.socket:
         listener = socket.create_server((address.host, address.port), family=family)
     except OSError as error:
         what, fix = {
-            errno.EADDRINUSE: (f"port {address.port} is in use", "choose another port"),
-            errno.EACCES: (f"port {address.port} is not allowed", "choose a port from 1024 on"),
+            errno.EADDRINUSE: (f"port {address.port} is in use", _ANOTHER_PORT),
+            errno.EACCES: (f"port {address.port} is not allowed", _ANOTHER_PORT),
         }.get(error.errno or 0, ("no such address", "choose an address of this machine"))
         where = f"{address.bracketed}:{address.port}"
         raise StoreError(what, where, (error.strerror or str(error)).lower(), fix) from error

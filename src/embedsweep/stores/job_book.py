@@ -149,7 +149,10 @@ class SqlJobBook:
             row = _latest(connection, key)
             if row is None:
                 raise UsageError(
-                    f"job {key}", "the job book", "it has no such job", "list the jobs it has"
+                    f"job {key}",
+                    "the job book",
+                    "it has no such job",
+                    "name one that `embedsweep jobs` lists",
                 )
             record = _record(row)
             if record.state is not JobState.INTENDED:
@@ -325,7 +328,7 @@ def _refuse_double(connection: Connection, record: JobRecord, job_id: str) -> No
             f"job {job_id}",
             f"provider {record.provider}",
             f"it gave this id before, to job {key}; an id is given once",
-            f"if it was set up anew, give the old job up: embedsweep jobs resubmit {key} --yes",
+            f"if it was set up anew, run `embedsweep jobs resubmit {key} --yes`",
         )
 
 

@@ -176,7 +176,7 @@ def _too_little_disk(experiment: Experiment, home: Path) -> list[Fault]:
                 f"budget.disk_gb {allowed:g}",
                 str(experiment.path),
                 f"{experiment.trials} trials keep about {needed / 1e9:.1f} GB of models",
-                "raise the budget or lower search.trials",
+                "lower search.trials, or raise budget.disk_gb",
             )
         ]
     if needed > free:
@@ -186,7 +186,7 @@ def _too_little_disk(experiment: Experiment, home: Path) -> list[Fault]:
                 str(home),
                 f"{free / 1e9:.1f} GB are free, {experiment.trials} trials keep about "
                 f"{needed / 1e9:.1f} GB of models",
-                "free some, or set EMBEDSWEEP_HOME to a larger disk",
+                "lower search.trials, free some, or set EMBEDSWEEP_HOME to a larger disk",
             )
         ]
     return []

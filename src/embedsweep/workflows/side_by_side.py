@@ -233,7 +233,7 @@ def _scored(id_: str, dataset: Dataset, measure: Measure, reports: Reports) -> S
             f"example {id_!r}",
             dataset.sources[Split.VALID],
             "the reports have a score of it, the validation split does not hold it",
-            "bring the data of the sweep back",
+            "bring the data back, or sweep over the new one with --new-study",
         )
     first, second = (report.scores[measure][id_] for report in reports)
     return ScoredExample(found, first, second, reports[0].slices.get(id_))

@@ -104,4 +104,4 @@ class JobOrder:
 
 def by_hand(record: JobRecord) -> str:
     """The way on for a person who knows better than the provider's replies."""
-    return f"embedsweep jobs resubmit {record.key} --yes"
+    return f"`embedsweep jobs resubmit {record.key} --yes`"
