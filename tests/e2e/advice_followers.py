@@ -7,7 +7,10 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import yaml
+from click.testing import CliRunner
+from mlflow.cli import cli
 
 from embedsweep.core.errors import Fault
 from tests.e2e.advice_world import Follower, World, outcome
@@ -96,6 +99,18 @@ def _run(world: World, fault: Fault, found: Match) -> None:
     assert outcome(*words) == 0
 
 
+def _run_mlflow(world: World, fault: Fault, found: Match) -> None:
+    """Run the command as a shell would: its variables are set for it alone."""
+    variables, words = [], shlex.split(found[1])
+    while "=" in words[0]:
+        variables.append(words.pop(0).split("=", 1))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables:
+            patch.setenv(name, value)
+        ended = CliRunner().invoke(cli, words[1:])
+    assert ended.exit_code == 0, ended.output
+
+
 def _type_option(world: World, fault: Fault, found: Match) -> None:
     """Add the option and its value, or put the value in the place of the one given."""
     option, *value = shlex.split(found[1])
@@ -140,6 +155,7 @@ FOLLOWERS: list[tuple[str, Callable[[World, Fault, Match], None]]] = [
     (r"write (\w+)", _write_value),
     (r"set (\w+) to the provider's key.*", _set_variable),
     (r"run `(embedsweep [^`]+)`.*", _run),
+    (r"run `((?:\w+=\S+ )*mlflow [^`]+)`.*", _run_mlflow),
     (r"give (--[\w-]+(?: \S+)?)", _type_option),
     (r"take the row out|remove the (?:row|line)", _remove_row),
 ]

@@ -71,6 +71,11 @@ class _Source:
                 if isinstance(node, ast.ClassDef) and _bases(node) & self.makers.keys():
                     self.makers.setdefault(node.name, 3)
 
+    def constant(self, name: str) -> Iterator[ast.expr]:
+        """What modules assign to the name at their top."""
+        for module in self.modules:
+            yield from (value for value, _ in _assigned(module.tree, name))
+
 
 class _Module:
     def __init__(self, source: _Source, path: Path) -> None:
@@ -142,6 +147,8 @@ class _Module:
                 return set().union(*(self._texts(value, around, at) for value, at in pairs))
             if isinstance(scope, ast.FunctionDef) and name in _parameters(scope):
                 return set()
+        for value in self.source.constant(name):
+            return self._texts(value, [self.tree], item)
         raise Unreadable(f"{self.path}: {name}")
 
     def _of_result(self, call: ast.Call, scopes: Scopes, item: int | None) -> set[str]:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import advice_commands, advice_config, advice_documents, advice_values
+from tests.e2e import advice_commands, advice_config, advice_documents, advice_stores, advice_values
 from tests.e2e.advice_followers import follower_of
 from tests.e2e.advice_inventory import inventory
 from tests.e2e.advice_world import Row, World, sound
 from tests.e2e.conftest import alone
 
-AREAS = (advice_config, advice_values, advice_documents, advice_commands)
+AREAS = (advice_config, advice_values, advice_documents, advice_commands, advice_stores)
 ROWS: list[Row] = [row for area in AREAS for row in area.ROWS]
+NAMES = [f"{area.__name__.rpartition('_')[2]}: {row.id}" for area in AREAS for row in area.ROWS]
 NOT_FOLLOWED: dict[str, str] = {
     "this is a fault of embedsweep; report it with the lines above": "nothing is known to raise it",
 }
@@ -28,7 +29,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
 def test_the_advice_works(row: Row, world: World) -> None:
     row.broken(world)
     ended = row.run(world)

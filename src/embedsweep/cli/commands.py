@@ -13,7 +13,7 @@ from pathlib import Path
 from embedsweep.core.errors import Fault
 
 PLACEHOLDER = "EXPERIMENT.yaml"
-_COMMAND = re.compile(r"`((?:\w+=\S+ )*)(embedsweep|mlflow|optuna|pip)( [^`]+)`")
+_COMMAND = re.compile(r"`((?:\w+=(?:'[^']*'|\S+) )*)(embedsweep|mlflow|pip)( [^`]+)`")
 
 
 def runnable(text: str, options: argparse.Namespace) -> str:

@@ -118,3 +118,7 @@ class Upkeep(Protocol):
     def is_deleted(self, run_id: str) -> bool:
         """Whether a run was deleted, so that ``mlflow gc`` may take its model's files."""
         ...
+
+    def restoring(self, run_id: str) -> str:
+        """The command, in backquotes, that restores a deleted run."""
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from embedsweep.core.errors import UsageError
 
 NAME_RULE = "1 to 100 of the characters A-Z, a-z, 0-9, '_', '-' and '.', and neither '.' nor '..'"
 ALIAS_RULE = "1 to 255 of the characters A-Z, a-z, 0-9, '_' and '-', not 'latest' and not 'v1'"
+
+DATABASE_URL = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+"""What to do about an address that is no database of ours."""
 
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
 _ALIAS = re.compile(r"(?!(?i:latest|v[0-9]+)$)[A-Za-z0-9_-]{1,255}")
@@ -100,6 +104,15 @@ def parse_reference(text: str) -> Reference:
     )
 
 
+def at_store(address: str, command: str) -> str:
+    """The `mlflow` command in backquotes, with the variable that tells it which store to use.
+
+    An address with a password is in the environment already: files and options do not take it.
+    """
+    told = "" if masked(address) != address else f"MLFLOW_TRACKING_URI={shlex.quote(address)} "
+    return f"`{told}{command}`"
+
+
 def scheme_of(address: str) -> str:
     """The address's scheme without its driver: ``postgresql`` of ``postgresql+psycopg://…``."""
     scheme, found, _ = address.partition("://")
@@ -121,6 +134,6 @@ def sqlite_file(address: str) -> Path:
             f"database address {masked(address)!r}",
             "the settings of the stores",
             "it names no file",
-            "write sqlite:/// and the path of a file",
+            "write sqlite:///FILE",
         )
     return Path(file).absolute()

@@ -17,7 +17,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from embedsweep.core.errors import StoreError, UsageError
-from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
+from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
 from embedsweep.stores.locks import exclusive
 from embedsweep.stores.new_database import make_database
 from embedsweep.stores.store_errors import store_errors
@@ -93,7 +93,7 @@ def open_client(settings: StoreSettings, patience: float = PATIENCE) -> MlflowCl
             f"tracking address {masked(address)!r}",
             "the settings of the stores",
             "MLflow keeps runs in folders no longer" if scheme in ("", "file") else "not supported",
-            "write sqlite:///path/to/mlflow.db, or the http:// address of a server",
+            "write sqlite:///FILE or http://HOST:PORT",
         )
     with store_errors(address, "reach the tracking server"):
         _reach_server(address, patience)
@@ -104,12 +104,12 @@ def check_version(found: str) -> None:
     """Refuse an MLflow older than `NEEDED_MLFLOW` with a `UsageError`."""
     parts = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
     if parts < NEEDED_MLFLOW:
-        needed = ".".join(map(str, NEEDED_MLFLOW))
+        needed = f"mlflow>={'.'.join(map(str, NEEDED_MLFLOW))}"
         raise UsageError(
             f"mlflow {found}",
             "this Python environment",
-            f"at least {needed} is needed",
-            f"run `pip install 'mlflow>={needed}'`",
+            f"{needed} is needed",
+            f"run `pip install '{needed}'`",
         )
 
 
@@ -135,7 +135,7 @@ def reach_database(url: str) -> None:
             f"database address {masked(url)!r}",
             "the settings of the stores",
             "it is no database URL",
-            "write postgresql://user:password@host:5432/database",
+            DATABASE_URL,
         ) from error
     with store_errors(url, "connect to the database"):
         engine.connect().close()

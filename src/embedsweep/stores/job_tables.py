@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from embedsweep.core.errors import UsageError
-from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
+from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
 from embedsweep.stores.connection import PATIENCE, reach_database
 from embedsweep.stores.locks import exclusive
 from embedsweep.stores.store_errors import store_errors
@@ -116,7 +116,7 @@ def open_engine(url: str) -> Engine:
         f"job book's address {masked(url)!r}",
         "the settings of the stores",
         "a job book lives in SQLite or PostgreSQL",
-        "write sqlite:///path/to/jobs.db or postgresql://user:password@host/database",
+        DATABASE_URL,
     )
 
 

@@ -147,7 +147,9 @@ class MemoryLedger:
         if run.trial is not None and run.trial.reused_from is not None:
             return self.report(run.trial.reused_from)
         if run.report is None:
-            raise StoreError(f"report of {run_id}", "memory", "there is none", "take another run")
+            raise StoreError(
+                f"report of {run_id}", "memory", "there is none", "name the run of a trial"
+            )
         return run.report
 
     def curves(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
@@ -204,7 +206,10 @@ class MemoryRegistry:
         reference = trial.model_reference
         if reference is None:
             raise DataError(
-                f"{trial.role.value} {trial.number}", trial.run_id, "it kept no model", "train it"
+                f"{trial.role.value} {trial.number}",
+                trial.run_id,
+                "it kept no model",
+                "publish a trial that did",
             )
         versions = self._versions.setdefault(name, [])
         for known in versions:
@@ -283,7 +288,10 @@ class MemoryRegistry:
         version = self.resolve(named.name, named.alias_or_number) if named.name else None
         if version is None:
             raise StoreError(
-                f"model {reference}", "memory", "there is none", "name one of the versions"
+                f"model {reference}",
+                "memory",
+                "there is none",
+                f"name one that `embedsweep history {named.name}` lists",
             )
         return version.model_reference
 

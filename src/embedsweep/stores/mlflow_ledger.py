@@ -28,7 +28,7 @@ from embedsweep.core.promotion import Decision
 from embedsweep.core.recipe import recipe_as_dict
 from embedsweep.core.report import Measure, Report
 from embedsweep.core.trial import ROLES, Completed, Failed, Pruned, Trial
-from embedsweep.stores.addresses import check_name, scheme_of
+from embedsweep.stores.addresses import at_store, check_name, scheme_of
 from embedsweep.stores.mlflow_model import holds_model, keep_model
 from embedsweep.stores.mlflow_run import (
     Tag,
@@ -270,12 +270,12 @@ class MlflowLedger:
     def _experiment(self, name: str) -> Experiment | None:
         experiment = self.client.get_experiment_by_name(name)
         if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+            restore = f"mlflow experiments restore -x {experiment.experiment_id}"
             raise UsageError(
                 f"experiment {name!r}",
                 "MLflow",
                 "it was deleted, and its name is still taken",
-                f"run 'mlflow experiments restore -x {experiment.experiment_id}', or choose"
-                " another name",
+                f"run {at_store(self.address, restore)}, or choose another name",
             )
         return experiment
 

@@ -298,7 +298,7 @@ class MlflowRegistry:
                 f"model {reference}",
                 masked(self.address),
                 "there is no such version or alias",
-                "list what there is with 'embedsweep history'",
+                f"name one that `embedsweep history {named.name}` lists",
             )
         model_id = parse_reference(version.model_reference).model_id
         return self._logged_model(model_id), version.manifest_digest

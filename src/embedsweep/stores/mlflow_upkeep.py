@@ -17,6 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from embedsweep.core.errors import Refusal
 from embedsweep.core.upkeep import KeptModel, Leftover, Registration, StaleRun, Upkeep
+from embedsweep.stores.addresses import at_store
 from embedsweep.stores.locks import lock_sweep
 from embedsweep.stores.mlflow_model import model_files, remove_model_files
 from embedsweep.stores.mlflow_run import Tag
@@ -157,6 +158,9 @@ class MlflowUpkeep:
                 return True
             raise
         return bool(run.info.lifecycle_stage == LifecycleStage.DELETED)
+
+    def restoring(self, run_id: str) -> str:
+        return at_store(self.address, f"mlflow runs restore --run-id {run_id}")
 
     def _experiments(self) -> list[Experiment]:
         """The experiments that this program has swept in, by name."""

@@ -85,5 +85,5 @@ def _overdrawn(charge: Charge, account: Account, spent: float) -> Refusal:
         f"budget reached ({spent:.2f} of {account.cap:.2f})",
         f"sweep {account.scope!r}",
         f"{charge.what} would add about {charge.cost:.2g}",
-        "raise budget.cost in the experiment, or leave it at what has been spent",
+        "raise budget.cost in the experiment",
     )

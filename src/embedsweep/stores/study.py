@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from embedsweep.core.errors import StoreError, UsageError
-from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
+from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
 from embedsweep.stores.connection import PATIENCE, reach_database
 from embedsweep.stores.locks import exclusive
 from embedsweep.stores.store_errors import store_errors, summary
@@ -58,7 +58,7 @@ def open_study(url: str, name: str, sampler: BaseSampler, pruner: BasePruner) ->
             f"study address {masked(url)!r}",
             "the settings of the stores",
             "a study lives in SQLite or PostgreSQL",
-            "write sqlite:///path/to/study.db or postgresql://user:password@host/database",
+            DATABASE_URL,
         )
     with store_errors(url, "open the study"):
         study = optuna.create_study(
@@ -88,5 +88,5 @@ def _open_storage(url: str, engine: dict[str, Any]) -> RDBStorage:
             "study database",
             masked(url),
             summary(error),
-            "give the study a database of its own, or run 'optuna storage upgrade' on this one",
+            "give the study a database of its own",
         ) from None

@@ -86,11 +86,12 @@ def unfit_packages(requirements: list[str] | tuple[str, ...]) -> Iterator[UsageE
         installed = _version(required.name)
         if installed != NOT_INSTALLED and required.specifier.contains(installed, prereleases=True):
             continue
+        wanted = f"{required.name}{required.specifier}"
         yield UsageError(
             f"package {required.name}",
             "this Python environment",
             f"it is {installed}, expected {required.specifier or 'any version'}",
-            f"run `pip install '{required.name}{required.specifier}'`",
+            f"run `pip install '{wanted}'`",
         )
 
 

@@ -104,5 +104,5 @@ def _of_version(
             f"run of the {alias}",
             where,
             f"run {version.run_id} is deleted, and `mlflow gc` would take the model's files",
-            f"run `mlflow runs restore --run-id {version.run_id}` while it can be done",
+            f"run {upkeep.restoring(version.run_id)} while it can be done",
         )
