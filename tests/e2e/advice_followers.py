@@ -127,14 +127,6 @@ def _leave_out_option(world: World, fault: Fault, found: Match) -> None:
     del world.words[at : at + 1 + takes_one]
 
 
-def _remove_row(world: World, fault: Fault, found: Match) -> None:
-    assert fault.line is not None
-    path = world.path(fault.where)
-    lines = path.read_text(encoding="utf-8").split("\n")
-    del lines[fault.line - 1]
-    path.write_text("\n".join(lines), encoding="utf-8")
-
-
 FOLLOWERS: list[tuple[str, Callable[[World, Fault, Match], None]]] = [
     (r"remove it(?:[,;] .+)?", _remove),
     (r"remove the key(?:; .+)?", _remove),
@@ -157,6 +149,5 @@ FOLLOWERS: list[tuple[str, Callable[[World, Fault, Match], None]]] = [
     (r"run `(embedsweep [^`]+)`.*", _run),
     (r"run `((?:\w+=\S+ )*mlflow [^`]+)`.*", _run_mlflow),
     (r"give (--[\w-]+(?: \S+)?)", _type_option),
-    (r"take the row out|remove the (?:row|line)", _remove_row),
 ]
 """By what an advice says, in full: what it then does."""

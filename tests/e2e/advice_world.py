@@ -236,6 +236,15 @@ def then(step: Step) -> Follower:
     return lambda world, fault: step(world)
 
 
+def remove_row(world: World, fault: Fault) -> None:
+    """Remove the row that the error names by file and line."""
+    assert fault.line is not None
+    path = world.path(fault.where)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    del lines[fault.line - 1]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
 # Stores, each made once for all rows.
 
 

@@ -6,13 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import advice_commands, advice_config, advice_documents, advice_stores, advice_values
+from tests.e2e import (
+    advice_commands,
+    advice_config,
+    advice_data,
+    advice_documents,
+    advice_stores,
+    advice_values,
+)
 from tests.e2e.advice_followers import follower_of
 from tests.e2e.advice_inventory import inventory
 from tests.e2e.advice_world import Row, World, sound
 from tests.e2e.conftest import alone
 
-AREAS = (advice_config, advice_values, advice_documents, advice_commands, advice_stores)
+AREAS = (
+    advice_config,
+    advice_values,
+    advice_documents,
+    advice_commands,
+    advice_stores,
+    advice_data,
+)
 ROWS: list[Row] = [row for area in AREAS for row in area.ROWS]
 NAMES = [f"{area.__name__.rpartition('_')[2]}: {row.id}" for area in AREAS for row in area.ROWS]
 NOT_FOLLOWED: dict[str, str] = {
