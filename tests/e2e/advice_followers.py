@@ -96,7 +96,7 @@ def _set_variable(world: World, fault: Fault, found: Match) -> None:
 def _run(world: World, fault: Fault, found: Match) -> None:
     program, *words = shlex.split(found[1])
     assert program == "embedsweep"
-    assert outcome(*words) == 0
+    assert outcome(*words) in (0, 5)  # 5: the candidate is as good as the champion
 
 
 def _run_mlflow(world: World, fault: Fault, found: Match) -> None:
@@ -146,7 +146,7 @@ FOLLOWERS: list[tuple[str, Callable[[World, Fault, Match], None]]] = [
     (r"write '(\w+: [^']+)'(?:,? .+)?", _write_key),
     (r"write (\w+)", _write_value),
     (r"set (\w+) to the provider's key.*", _set_variable),
-    (r"run `(embedsweep [^`]+)`.*", _run),
+    (r"(?:run|remove it with) `(embedsweep [^`]+)`.*", _run),
     (r"run `((?:\w+=\S+ )*mlflow [^`]+)`.*", _run_mlflow),
     (r"give (--[\w-]+(?: \S+)?)", _type_option),
 ]

@@ -114,6 +114,7 @@ class Row:
         follow: Does what the advice says; None where `advice_followers` can tell from its text.
         call: The port to call, where no command line reaches the error.
         code: What the command ends with once the advice is followed.
+        slow: Whether a sweep runs in between.
     """
 
     advice: str
@@ -121,10 +122,7 @@ class Row:
     follow: Follower | None = None
     call: Step | None = None
     code: int = 0
-
-    @property
-    def id(self) -> str:
-        return self.advice[:60]
+    slow: bool = False
 
     def run(self, world: World) -> Ended:
         return _called(self.call, world) if self.call else _typed(world)
@@ -280,18 +278,29 @@ def stores(world: World) -> None:
 def swept(world: World) -> None:
     """Stores with a sweep of `quick`, and the untuned model as the champion of ``mine``."""
     quick(world)
+    as_swept(world)
+
+
+def as_swept(world: World) -> None:
+    """The stores again as they were after the sweep."""
     _copy(_made(f"sweep {EXPERIMENT}"), world)
 
 
 def _copy(made: Path, world: World) -> None:
     """The stores as if they had been made in the world's folder: MLflow keeps paths absolute."""
     home = world.path("mlruns")
-    # Links take no time; what rows change they write anew.
-    shutil.copytree(made / "mlruns", home, copy_function=os.link)
+    for folder in (made / "mlruns").iterdir():
+        if folder.is_dir():
+            shutil.rmtree(home / folder.name, ignore_errors=True)
+            # Links take no time; what rows change they write anew.
+            shutil.copytree(folder, home / folder.name, copy_function=os.link)
     for name in ("mlflow.db", "study.db"):
-        if (home / name).exists():
-            (home / name).unlink()
-            shutil.copy(made / "mlruns" / name, home / name)
+        # Into the database that is there: MLflow keeps connections to it.
+        if (made / "mlruns" / name).exists():
+            source = sqlite3.connect(made / "mlruns" / name)
+            home.mkdir(exist_ok=True)
+            with closing(source), closing(sqlite3.connect(home / name)) as target:
+                source.backup(target)
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         for table, column in (
             ("experiments", "artifact_location"),

@@ -11,6 +11,8 @@ from tests.e2e import (
     advice_config,
     advice_data,
     advice_documents,
+    advice_kept,
+    advice_sources,
     advice_stores,
     advice_values,
 )
@@ -20,15 +22,25 @@ from tests.e2e.advice_world import Row, World, sound
 from tests.e2e.conftest import alone
 
 AREAS = (
-    advice_config,
-    advice_values,
-    advice_documents,
     advice_commands,
-    advice_stores,
+    advice_config,
     advice_data,
+    advice_documents,
+    advice_kept,
+    advice_sources,
+    advice_stores,
+    advice_values,
 )
 ROWS: list[Row] = [row for area in AREAS for row in area.ROWS]
-NAMES = [f"{area.__name__.rpartition('_')[2]}: {row.id}" for area in AREAS for row in area.ROWS]
+PARAMETERS = [
+    pytest.param(
+        row,
+        id=f"{area.__name__.rpartition('_')[2]}: {row.advice[:60]}",
+        marks=[pytest.mark.slow] if row.slow else [],
+    )
+    for area in AREAS
+    for row in area.ROWS
+]
 NOT_FOLLOWED: dict[str, str] = {
     "this is a fault of embedsweep; report it with the lines above": "nothing is known to raise it",
 }
@@ -43,7 +55,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+@pytest.mark.parametrize("row", PARAMETERS)
 def test_the_advice_works(row: Row, world: World) -> None:
     row.broken(world)
     ended = row.run(world)

@@ -150,7 +150,7 @@ def test_what_was_collected_is_told_by_date_and_program(stores, upkeep, swept, t
         with pytest.raises(DataError, match=r"collected on 20\d\d-.* by `embedsweep gc`") as caught:
             stores.registry.fetch(reference, tmp_path / str(number))
         assert swept.trials[0].run_id in str(caught.value)
-        assert "Fix: train it again" in str(caught.value)
+        assert "sweep EXPERIMENT.yaml --new-study" in str(caught.value)
 
 
 def test_an_equal_trial_is_made_again_after_its_model_went(stores, upkeep, swept) -> None:

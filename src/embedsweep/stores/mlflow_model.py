@@ -96,8 +96,7 @@ def copy_model(client: MlflowClient, model: LoggedModel, folder: Path) -> None:
             f"files of models:/{model.model_id}",
             "the store of models",
             f"they were collected on {at} by `embedsweep gc`, which nothing needed them for",
-            f"train it again from the recipe of run {model.source_run_id}: a sweep over its "
-            "experiment does not reuse its result any more",
+            "run `embedsweep sweep EXPERIMENT.yaml --new-study` and name one of its models",
         )
     if (here := _local_folder(model.artifact_location)) is not None:
         if here.is_dir():

@@ -200,5 +200,5 @@ def _told(path: Path) -> Iterator[None]:
             "a file of the loopback service",
             str(path),
             error.strerror or str(error),
-            "make the folder writable, or set EMBEDSWEEP_HOME to another one",
+            "make the folder writable or choose another one",
         ) from error

@@ -64,7 +64,8 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
             f"experiment {experiment.name!r}",
             "the ledger",
             f"no trial has a score ({len(trials)} ended, baselines included)",
-            "see why with `embedsweep compare EXPERIMENT.yaml`, mend it, and sweep again",
+            "see why with `embedsweep compare EXPERIMENT.yaml`, mend it, and run "
+            "`embedsweep sweep EXPERIMENT.yaml --new-study`",
         )
     history = services.registry.history(experiment.model)
     benchmark = dataset.digests[Split.TEST]
