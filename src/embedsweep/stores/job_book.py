@@ -341,7 +341,7 @@ def _lost(record: JobRecord) -> Refusal:
         f"job {record.key}",
         "the job book",
         "another process took it up meanwhile",
-        "run the command again; it takes the job as it is by then",
+        "run the command again",
     )
 
 

@@ -116,7 +116,7 @@ class AdapterBackend:
         path = folder / MODEL_FILE
         if values["kind"] != AdapterRecipe.kind:
             why = f"it is {values['kind']!r}, expected {AdapterRecipe.kind!r}"
-            raise DataError("kind", str(path), why, "open the folder with its own backend")
+            raise DataError("kind", str(path), why, "open the folder with the backend of its kind")
         model = base_of(values["base"])
         digest = self._base_digest(model)
         if digest != values["base_digest"]:

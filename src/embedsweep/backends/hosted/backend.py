@@ -198,7 +198,7 @@ def open_hosted(
             "model file",
             str(folder / MODEL_FILE),
             f"it is of a model of kind {values['kind']!r}, expected {HostedRecipe.kind!r}",
-            "open it with the backend of its kind",
+            "open the folder with the backend of its kind",
         )
     provider = Provider(values["provider"], connect(values["provider"]), clock)
     return HostedEmbedder(provider, _model(values), meter)

