@@ -138,7 +138,38 @@ def _changed_once(world: World) -> None:
     world.values["read"].verify()
 
 
+IN_BODIES = rows([{"body": row["text"], "metadata": row["metadata"]} for row in LABELLED])
+OF_TWO_KINDS = rows(
+    [{**row, "anchor": f"a {i}", "positive": f"b {i}"} for i, row in enumerate(LABELLED)]
+)
+
 JSON_ROWS = [
+    Row(
+        "add the key, or say where it is: 'columns: {{…}: {…}}' under data",
+        line(5, '{"text": "a"}'),
+        REPAIRED,
+    ),
+    Row(
+        "name the keys under data: 'columns: {text: body}'",
+        file(TRAIN, IN_BODIES.replace("metadata", "facts")),
+        then(put("data.columns", {"text": "body", "label": "facts.label"})),
+    ),
+    Row(
+        "write 'format: {…}' under data",
+        file(TRAIN, OF_TWO_KINDS),
+        lambda world, fault: world.put("data.format", fault.fix.split("'")[1].split(": ")[1]),
+    ),
+    Row("write one plain object on the line", line(5, '{"text": "a", "text": "b"}'), REPAIRED),
+    Row(
+        "write the text or take the row out",
+        line(5, '{"text": " ", "metadata": {"label": "class 1"}}'),
+        remove_row,
+    ),
+    Row(
+        'quote fields that hold commas: "a, b"',
+        csv(CSV_ROWS + "a, b,class 1\n"),
+        then(csv(CSV_ROWS + '"a, b",class 1\n')),
+    ),
     Row("correct the JSON of the line", line(5, '{"text": a}'), REPAIRED),
     Row("write the rest of the line, or take the line out", line(5, '{"text": "a", '), REPAIRED),
     Row("write the rest of the line, or take the line out", line(5, '{"text": "a", '), remove_row),

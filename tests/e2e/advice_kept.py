@@ -285,6 +285,14 @@ def deleted_run(world: World) -> None:
     client(world).delete_run(client(world).get_model_version("mine", "1").run_id)
 
 
+def moved(world: World) -> None:
+    client(world).set_registered_model_alias("mine", "champion", "2")
+
+
+def put_back(world: World, fault: Fault) -> None:
+    client(world).set_registered_model_alias("mine", "champion", fault.fix.split()[-1])
+
+
 UNKEPT = "UPDATE logged_models SET status = 1, lifecycle_stage = 'active' WHERE model_id = ?"
 
 
@@ -297,6 +305,12 @@ def half_kept(world: World) -> None:
 
 
 DOCTOR = [
+    Row(
+        "promote again, which ends a promotion that broke off; if somebody moved the alias by "
+        "hand, put it back to {…}",
+        steps(swept, moved, type_("doctor")),
+        put_back,
+    ),
     Row(
         "sweep experiment {…} again, which ends it and goes on from there",
         steps(swept, stale, type_("doctor")),

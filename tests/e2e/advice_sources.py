@@ -11,7 +11,7 @@ from embedsweep.core.experiment import DataSpec, SplitRule
 from embedsweep.data import training_file
 from embedsweep.data.usage import check_spec
 from tests.e2e.advice_data import GOOD_ROWS, REPAIRED, TRAIN
-from tests.e2e.advice_world import Row, Step, World, file, put, remove_row, steps, then
+from tests.e2e.advice_world import Row, Step, World, drop, file, put, remove_row, steps, then
 from tests.e2e.small_project import LABELLED, rows
 
 TEXTS = [{"_id": f"d{i}", "title": "", "text": f"document {i}"} for i in range(60)]
@@ -39,6 +39,26 @@ def beir(
 WHOLE = then(beir())
 
 BEIR = [
+    Row(
+        "add the key, or take 'slice_by' out",
+        steps(
+            beir(asked=[*ASKED[:-1], {"_id": "q59", "text": "query 59"}]),
+            put("data.slice_by", "kind"),
+            put("data.split.valid", 0.6),
+        ),
+        then(drop("data.slice_by")),
+    ),
+    Row(
+        "write the grade as a whole number",
+        beir(judged=[*JUDGED[:-1], ("q59", "d59", "1.5")]),
+        WHOLE,
+    ),
+    Row("write the header as the first line", beir(judged=JUDGED[1:]), WHOLE),
+    Row(
+        "write three fields between tabs",
+        beir(judged=[*JUDGED[:-1], ("q59", "0", "d59", "1")]),
+        WHOLE,
+    ),
     Row(
         "correct the path under beir",
         steps(beir(), put("data.beir", "none")),

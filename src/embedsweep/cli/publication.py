@@ -35,8 +35,8 @@ def publish(
     except Exception as error:  # noqa: BLE001 - the sweep is done; its page is not worth its end
         say(traceback.format_exc().rstrip())
         say(
-            f"error: unexpected {type(error).__name__} in report.html: {error}. Fix: this is a "
-            "fault of embedsweep; report it with the lines above. The sweep itself is kept"
+            f"error: unexpected {type(error).__name__} in report.html, without which the sweep is "
+            f"kept: {error}. Fix: this is a fault of embedsweep; report it with the lines above"
         )
     else:
         say(f"report: {place}")
