@@ -122,4 +122,12 @@ ROWS = [
     ),
     Row("write `key: value` lines below it", put("budget", 5), then(put("budget", {"minutes": 5}))),
     Row("write one value or a list", arm(loss=LOW_TO_HIGH), then(arm(loss="softmax"))),
+    *(
+        Row(
+            "write off to allow any loss, or the largest loss allowed, such as -0.01",
+            put("guards", {"map": "maybe"}),
+            then(put("guards.map", allowed)),
+        )
+        for allowed in ("off", -0.01)
+    ),
 ]
