@@ -95,7 +95,8 @@ def copy_model(client: MlflowClient, model: LoggedModel, folder: Path) -> None:
         raise DataError(
             f"files of models:/{model.model_id}",
             "the store of models",
-            f"they were collected on {at} by `embedsweep gc`, which nothing needed them for",
+            f"they were collected on {at} by `embedsweep gc`, which nothing needed them for; run "
+            f"{model.source_run_id} has the recipe",
             "run `embedsweep sweep EXPERIMENT.yaml --new-study` and name one of its models",
         )
     if (here := _local_folder(model.artifact_location)) is not None:
