@@ -61,15 +61,16 @@ class _Source:
         self.functions: dict[str, list[tuple[_Module, Function]]] = defaultdict(list)
         for module in self.modules:
             for node in ast.walk(module.tree):
-                if isinstance(node, ast.ClassDef) and _has_fix_first(node):
+                if isinstance(node, ast.ClassDef) and _has_fix_second(node):
                     self.makers[node.name] = 1
                 if isinstance(node, ast.FunctionDef):
                     self.functions[node.name].append((module, node))
                     names = _parameters(node)
                     if FIX in names and node.name != "__init__":
                         self.makers[node.name] = names.index(FIX)
-                if isinstance(node, ast.ClassDef) and _bases(node) & self.makers.keys():
-                    self.makers.setdefault(node.name, 3)
+                if isinstance(node, ast.ClassDef):
+                    for base in _bases(node) & self.makers.keys():
+                        self.makers.setdefault(node.name, self.makers[base])
 
     def constant(self, name: str) -> Iterator[ast.expr]:
         """What modules assign to the name at their top."""
@@ -212,10 +213,13 @@ def _is_set(function: ast.expr) -> bool:
     return is_add and "faults" not in _name(function.value)
 
 
-def _has_fix_first(node: ast.ClassDef) -> bool:
-    """Whether the class is made with (why, fix)."""
+def _has_fix_second(node: ast.ClassDef) -> bool:
+    """Whether the class is made with (why, fix), by its own code or from its fields."""
     made = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-    return any(each.name == "__init__" and _parameters(each) == ["why", FIX] for each in made)
+    if any(each.name == "__init__" and _parameters(each) == ["why", FIX] for each in made):
+        return True
+    fields = [_name(each.target) for each in node.body if isinstance(each, ast.AnnAssign)]
+    return fields[1:2] == [FIX]
 
 
 def _assigned(scope: ast.AST, name: str) -> Iterator[tuple[ast.expr, int | None]]:

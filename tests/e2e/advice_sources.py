@@ -40,7 +40,12 @@ WHOLE = then(beir())
 
 BEIR = [
     Row(
-        "add the key, or take 'slice_by' out",
+        "give the folder that holds it",
+        steps(beir(), put("data.beir", "beir/corpus.jsonl")),
+        then(put("data.beir", "beir")),
+    ),
+    Row(
+        "add the key, or remove 'slice_by' from data",
         steps(
             beir(asked=[*ASKED[:-1], {"_id": "q59", "text": "query 59"}]),
             put("data.slice_by", "kind"),
@@ -49,13 +54,13 @@ BEIR = [
         then(drop("data.slice_by")),
     ),
     Row(
-        "write the grade as a whole number",
+        "write the grade as a whole number, such as 1 for relevant",
         beir(judged=[*JUDGED[:-1], ("q59", "d59", "1.5")]),
         WHOLE,
     ),
-    Row("write the header as the first line", beir(judged=JUDGED[1:]), WHOLE),
+    Row("write {…} as the first line", beir(judged=[("x", "y"), *JUDGED[1:]]), WHOLE),
     Row(
-        "write three fields between tabs",
+        "write {…} fields between tabs",
         beir(judged=[*JUDGED[:-1], ("q59", "0", "d59", "1")]),
         WHOLE,
     ),
@@ -122,6 +127,12 @@ RULE = SplitRule(0.2, 0.2, 7, None)
 SOUND = then(spec(train=ROW_FILE, split=RULE))
 
 SPECS = [
+    Row(
+        "write 'score_range: [LOWEST, HIGHEST]'",
+        spec(train=ROW_FILE, split=RULE, score_range=(5, 0)),
+        then(spec(train=ROW_FILE, split=RULE, score_range=(0, 5))),
+        checked,
+    ),
     Row(
         "lower the shares", spec(train=ROW_FILE, split=SplitRule(0.6, 0.6, 7, None)), SOUND, checked
     ),

