@@ -61,8 +61,8 @@ class Said(Silent):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
-        self.lines.append(line)
+    def sweep(self, done: int, total: int, best: float | None, ended: str = "") -> None:
+        self.lines.append(ended)
 
 
 @pytest.fixture
