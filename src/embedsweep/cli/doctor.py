@@ -12,13 +12,20 @@ from embedsweep.cli.commands import advised
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
+    parser.add_argument(
+        "--relocate",
+        action="store_true",
+        help="first correct the paths in the database of a store that was moved or copied; the "
+        "database is backed up",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from embedsweep import wiring
     from embedsweep.cli.output import note, print_json, print_table
 
+    if options.relocate:
+        _relocate(options.stores)
     found = wiring.examine(options.stores)
     faults = [advised(fault, options) for finding in found.findings for fault in finding.faults]
     if options.json:
@@ -38,3 +45,20 @@ def run(options: argparse.Namespace) -> int:
     for fault in faults:
         note(str(fault))
     return found.exit_code
+
+
+def _relocate(stores: str | None) -> None:
+    from embedsweep import wiring
+    from embedsweep.cli.output import note
+
+    done = wiring.relocate(stores)
+    if not done.changed:
+        note("relocate: the database names the folders of these settings; nothing to correct")
+        return
+    for move in done.moves:
+        note(f"relocate: {move.old} is {move.new} now")
+    for place, count in done.changed.items():
+        note(f"relocate: {place}: {count} paths corrected")
+    if done.missing:
+        note(f"relocate: at {done.missing} of the corrected paths there is no file")
+    note(f"relocate: the state before is in {done.backup}")

@@ -38,12 +38,14 @@ class StoreLocations:
         artifacts: Where new MLflow experiments keep their files: an absolute path, or a URI.
         study_url: The database of the studies.
         home: Absolute folder for locks and work in progress.
+        option: How a command names these stores, such as `` --stores FILE``; empty for the default.
     """
 
     tracking_uri: str
     artifacts: str
     study_url: str
     home: Path
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,9 @@ def load_environment(file: Path | None, environ: Mapping[str, str]) -> StoreLoca
 
     home = located(HOME, _folder, _absolute(Path.cwd(), "mlruns"))
     locations = StoreLocations(
-        tracking_uri=located(TRACKING, _tracking_uri, f"sqlite:///{home}/mlflow.db"),
+        tracking_uri=located(TRACKING, _tracking_uri, f"sqlite:///{_in_url(home)}/mlflow.db"),
         artifacts=located(ARTIFACTS, _path_or_uri, f"{home}/artifacts"),
-        study_url=located(STUDY, _database_url, f"sqlite:///{home}/study.db"),
+        study_url=located(STUDY, _database_url, f"sqlite:///{_in_url(home)}/study.db"),
         home=Path(home),
     )
     if faults:
@@ -193,4 +195,10 @@ def _database_url(setting: _Setting, others: str = "a ") -> str:
     if not slashes or not file or file == ":memory:":
         why = f"{seen} names no file, and what is kept in memory is lost"
         raise ValueError(why, "write sqlite:///FILE")
-    return f"{start}{slashes}{_absolute(setting.folder, file)}{mark}{options}"
+    absolute = _absolute(Path(_in_url(str(setting.folder))), file)
+    return f"{start}{slashes}{absolute}{mark}{options}"
+
+
+def _in_url(path: str) -> str:
+    """Encode what a database URL would decode or end at, because folders may be named so."""
+    return path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")

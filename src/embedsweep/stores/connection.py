@@ -20,6 +20,7 @@ from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
 from embedsweep.stores.locks import exclusive
 from embedsweep.stores.new_database import make_database
+from embedsweep.stores.relocation import Locations, check_location
 from embedsweep.stores.store_errors import store_errors
 
 NEEDED_MLFLOW = (3, 17)
@@ -37,22 +38,12 @@ _SERVERS = ("postgresql", "mysql")
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
-class StoreSettings(Protocol):
+class StoreSettings(Locations, Protocol):
     """Where everything is kept."""
-
-    @property
-    def tracking_uri(self) -> str:
-        """MLflow's store: ``sqlite:///…``, ``http(s)://…`` or ``postgresql://…``."""
-        ...
 
     @property
     def study_url(self) -> str:
         """Optuna's database: ``sqlite:///…`` or ``postgresql://…``, not MLflow's."""
-        ...
-
-    @property
-    def home(self) -> Path:
-        """Folder for locks."""
         ...
 
 
@@ -69,7 +60,7 @@ def open_client(settings: StoreSettings, patience: float = PATIENCE) -> MlflowCl
 
     Raises:
         UsageError: MLflow is too old, or an address is of no use.
-        StoreError: The store does not answer, or its schema is another version's.
+        StoreError: The store does not answer, its schema is another version's, or its files moved.
     """
     check_version(mlflow.__version__)
     os.environ.update(_QUIET_MLFLOW)
@@ -84,10 +75,14 @@ def open_client(settings: StoreSettings, patience: float = PATIENCE) -> MlflowCl
     scheme = scheme_of(address)
     if scheme == "sqlite":
         file = sqlite_file(address)
-        return _open_database(address, file.with_name(f"{file.name}.lock"))
+        client = _open_database(address, file.with_name(f"{file.name}.lock"))
+        check_location(settings)
+        return client
     if scheme in _SERVERS:
         reach_database(address)
-        return _open_database(address, settings.home / "mlflow-schema.lock")
+        client = _open_database(address, settings.home / "mlflow-schema.lock")
+        check_location(settings)
+        return client
     if scheme not in _HTTP:
         raise UsageError(
             f"tracking address {masked(address)!r}",

@@ -10,6 +10,7 @@ from embedsweep.wiring.evidence import (
     open_ledger,
     open_registry,
     open_upkeep,
+    relocate,
     show_pages,
 )
 from embedsweep.wiring.models import model_at, opened_model
@@ -34,6 +35,7 @@ __all__ = [
     "opened_model",
     "preflight",
     "publish_page",
+    "relocate",
     "serve",
     "show_pages",
 ]

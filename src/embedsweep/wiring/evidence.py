@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from embedsweep.stores.mlflow_ledger import MlflowLedger
     from embedsweep.stores.mlflow_registry import MlflowRegistry
     from embedsweep.stores.mlflow_upkeep import MlflowUpkeep
+    from embedsweep.stores.relocation import Relocation
 
 DEFAULT_STORES = Path("mlruns-config/local.env")
 WORK_FOLDER = "work"
@@ -23,10 +26,10 @@ WORK_FOLDER = "work"
 
 def locations(stores: str | None) -> StoreLocations:
     """Where the evidence is kept: as named, else the project's default, else ./mlruns."""
-    file = Path(stores) if stores else DEFAULT_STORES
-    if not stores and not file.is_file():
-        return load_environment(None, os.environ)
-    return load_environment(file, os.environ)
+    if stores:
+        found = load_environment(Path(stores), os.environ)
+        return replace(found, option=f" --stores {shlex.quote(stores)}")
+    return load_environment(DEFAULT_STORES if DEFAULT_STORES.is_file() else None, os.environ)
 
 
 def open_ledger(stores: str | None) -> MlflowLedger:
@@ -53,6 +56,13 @@ def open_upkeep(stores: str | None) -> MlflowUpkeep:
 
     places = locations(stores)
     return MlflowUpkeep(open_client(places), places.home / "locks", places.home / WORK_FOLDER)
+
+
+def relocate(stores: str | None) -> Relocation:
+    """Correct the paths of a tracking store that moved; see `stores.relocation.relocate`."""
+    from embedsweep.stores.relocation import relocate as correct
+
+    return correct(locations(stores))
 
 
 @contextmanager
