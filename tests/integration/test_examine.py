@@ -42,9 +42,16 @@ def stores(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Stores:
     before = None
     for number in (0, 1):
         version = stores.registry.publish(NAME, run_trial(stores, opened, start(number)))
-        made = replace(decision(NAME), previous_version=before, champion_version=version.number)
-        stores.registry.crown(version, before, made)
-        before = version.number
+        made = replace(
+            decision(NAME),
+            version=version.number,
+            previous_version=before.number if before else None,
+            champion_version=version.number,
+            candidate_fingerprint=version.fingerprint,
+            rival_fingerprint=before.fingerprint if before else "",
+        )
+        stores.registry.crown(version, before.number if before else None, made)
+        before = version
     stores.ledger.end(opened, "FINISHED", {})
     return stores
 
@@ -128,7 +135,11 @@ def break_off(stores: Stores) -> None:
         (flip, "model.safetensors in models:/support/2: its SHA-256", "restore"),
         (lose_files_of_previous, "manifest.json in models:/support/1: it is missing", "restore"),
         (edit_record, "edited by hand", "restore the store from a backup"),
-        (move_alias, "points to version 1, and the last decision on record says version 2", "back"),
+        (
+            move_alias,
+            "points to version 1, and the last decision on record says version 2",
+            "rollback",
+        ),
         (edit_tag, "published was 0000", "restore"),
         (delete_run, "in models:/support/2: run .* is deleted", "mlflow runs restore"),
         (delete_model, "files of the champion in models:/support/2: .*not found", "roll back"),

@@ -17,7 +17,8 @@ from embedsweep.core.ports import FloatArray
 from embedsweep.core.promotion import PromotionPolicy, Verdict
 from embedsweep.core.roles import TextRole
 from embedsweep.stores.memory import MemoryRegistry
-from embedsweep.workflows.promote import history, promote, rollback
+from embedsweep.workflows.promote import promote
+from embedsweep.workflows.rollback import history, rollback
 from embedsweep.workflows.services import Services
 from embedsweep.workflows.sweep import SweepOptions, run_sweep
 from tests.integration.table_backend import TableBackend, TableEmbedder, table_dataset

@@ -119,7 +119,7 @@ def test_whatever_happened_the_page_is_well_formed_and_loads_nothing(findings) -
 
 
 @pytest.mark.parametrize(("verdict", "says"), [
-    (Verdict.PROMOTED, "is champion now, as version 2"),
+    (Verdict.PROMOTED, "was made champion, as version 2"),
     (Verdict.INCONCLUSIVE, "not evidence enough"),
     (Verdict.REFUSED, "and is refused"),
 ])  # fmt: skip

@@ -16,6 +16,7 @@ from embedsweep.core.trial import Failed, Trial
 
 if TYPE_CHECKING:
     from embedsweep.workflows.compare import Leaderboard
+    from embedsweep.workflows.promote import Promotion
     from embedsweep.workflows.side_by_side import ScoredExample, SideBySide
 
 SIDE_MEASURES = ("mrr@10", "recall@10", "accuracy", "relevance_average_precision")
@@ -243,10 +244,13 @@ def one_line(text: str, width: int = SHOWN_TEXT) -> str:
     return plain if len(plain) <= width else f"{plain[: width - 1]}…"
 
 
-def print_decision(decision: Decision, *, recorded: bool) -> None:
-    earlier = (
-        f" (decided {decision.at}; this test split is not looked at twice)" if recorded else ""
-    )
+def print_decision(promotion: Promotion) -> None:
+    decision = promotion.decision
+    earlier = ""
+    if promotion.outdated is not None:
+        earlier = f" at {decision.at}, and this no longer describes the registry"
+    elif promotion.recorded:
+        earlier = f" (decided {decision.at}; this test split is not looked at twice)"
     print(f"{decision.model}: {decision.verdict.value}{earlier}")
     if decision.comparison is not None:
         _print_comparison(decision.comparison)
@@ -257,7 +261,12 @@ def print_decision(decision: Decision, *, recorded: bool) -> None:
     )
     for reason in decision.reasons:
         print(f"  because {reason}")
-    print(f"  champion is version {decision.champion_version}")
+    print(f"  {champion_in_words(promotion.champion)}")
+
+
+def champion_in_words(number: int | None) -> str:
+    """Return the line that says which version is champion now."""
+    return "no version is champion" if number is None else f"champion is version {number}"
 
 
 def _picked(decision: Decision) -> str:
@@ -302,8 +311,18 @@ def _print_differences(found: Comparison) -> None:
         )
 
 
+def promotion_as_dict(promotion: Promotion) -> dict[str, Any]:
+    """The shape that ``promote --json`` prints: the decision, and what it means now."""
+    return {
+        **decision_as_dict(promotion.decision),
+        "recorded": promotion.recorded,
+        "stands": promotion.outdated is None,
+        "champion_now": promotion.champion,
+    }
+
+
 def decision_as_dict(decision: Decision) -> dict[str, Any]:
-    """The shape that ``promote --json`` prints."""
+    """A decision as a JSON document."""
     found = decision.comparison
     evidence: dict[str, Any] = {}
     if found is not None:

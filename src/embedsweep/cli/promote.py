@@ -12,7 +12,7 @@ add_arguments = arguments.add_experiment
 
 def run(options: argparse.Namespace) -> int:
     from embedsweep import wiring
-    from embedsweep.cli.output import decision_as_dict, print_decision, print_json
+    from embedsweep.cli.output import print_decision, print_json, promotion_as_dict
     from embedsweep.cli.progress import progress
     from embedsweep.cli.publication import publish
     from embedsweep.core.promotion import Verdict
@@ -22,8 +22,11 @@ def run(options: argparse.Namespace) -> int:
     with progress() as shown, wiring.coordinator(options.stores, experiment, shown) as services:
         promotion = promote(experiment, dataset, services)
         publish(experiment, dataset, services, shown.say)
+    decision, outdated = promotion.decision, promotion.outdated
     if options.json:
-        print_json(decision_as_dict(promotion.decision))
+        print_json(promotion_as_dict(promotion))
     else:
-        print_decision(promotion.decision, recorded=promotion.recorded)
-    return 0 if promotion.decision.verdict is Verdict.PROMOTED else Refusal.exit_code
+        print_decision(promotion)
+    if outdated is not None:
+        raise outdated
+    return 0 if decision.verdict is Verdict.PROMOTED else Refusal.exit_code

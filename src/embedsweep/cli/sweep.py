@@ -43,11 +43,11 @@ def run(options: argparse.Namespace) -> int:
 
     from embedsweep.cli.hints import next_steps
     from embedsweep.cli.output import (
-        decision_as_dict,
         note,
         print_decision,
         print_json,
         print_leaderboard,
+        promotion_as_dict,
     )
     from embedsweep.cli.progress import progress
     from embedsweep.cli.publication import publish
@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from embedsweep.workflows.compare import leaderboard
     from embedsweep.workflows.promote import promote
     from embedsweep.workflows.sweep import SweepOptions, run_sweep
+    from embedsweep.workflows.sweep.no_result import without_result
 
     with ExitStack() as running:
         shown = progress()
@@ -72,10 +73,13 @@ def run(options: argparse.Namespace) -> int:
         publish(experiment, dataset, services, shown.say, board)
     if options.json:
         document = board.as_dict()
-        document["promotion"] = decision_as_dict(promotion.decision) if promotion else None
+        document["promotion"] = promotion_as_dict(promotion) if promotion else None
         print_json(document)
     else:
         print_leaderboard(board)
+    failed = without_result(board.trials, options.experiment)
+    if failed is not None:
+        raise failed
     if unjudged is not None:
         # What the sweep found stands and is shown, whatever keeps it from being judged.
         raise unjudged
@@ -83,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if promotion is not None:
         print()
-        print_decision(promotion.decision, recorded=promotion.recorded)
-    has_champion = promotion is not None and promotion.decision.champion_version is not None
+        print_decision(promotion)
+    has_champion = promotion is not None and promotion.champion is not None
     note(next_steps(options, experiment.model if has_champion else None))
     return 0
 

@@ -38,14 +38,12 @@ class StoreLocations:
         artifacts: Where new MLflow experiments keep their files: an absolute path, or a URI.
         study_url: The database of the studies.
         home: Absolute folder for locks and work in progress.
-        option: How a command names these stores, such as `` --stores FILE``; empty for the default.
     """
 
     tracking_uri: str
     artifacts: str
     study_url: str
     home: Path
-    option: str = ""
 
 
 @dataclass(frozen=True)

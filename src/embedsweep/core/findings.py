@@ -106,6 +106,8 @@ class Findings:
             `None` if it is.
         arms: What could be tried.
         decision: The promotion of this sweep's candidate; None if there was none.
+        outdated: What the registry has instead of what `decision` says, as a clause; empty if the
+            decision describes it.
         min_gain: What the interval of the gain must exceed for promotion.
         splits: The candidate and its rival on both splits; empty without a promotion.
         optimism: By how much the winner's validation score is too high for having been picked;
@@ -129,6 +131,7 @@ class Findings:
     passed_over: Trial | None = None
     arms: Sequence[Arm] = ()
     decision: Decision | None = None
+    outdated: str = ""
     min_gain: float = 0.0
     splits: Sequence[SplitScores] = ()
     optimism: float | None = None

@@ -339,8 +339,8 @@ class Registry(Protocol):
         Args:
             version: The champion to be.
             expected: The champion's version now; None for no champion.
-            decision: What moves it; recorded first and under the same lock, so that history and
-                alias cannot tell two stories.
+            decision: What moves it; recorded first and under the same lock, with the alias
+                `PENDING` on the version until ``champion`` has moved: see `finish_move`.
 
         Raises:
             Refusal: The champion is not version ``expected``; nothing is recorded.

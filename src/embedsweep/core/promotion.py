@@ -19,6 +19,9 @@ SLICE_ALPHA = 0.05
 
 SHOWN_SLICES = 3
 
+PENDING = "pending"
+"""Alias of the version that becomes champion, from before its decision is recorded until it is."""
+
 
 class Verdict(StrEnum):
     """What came of comparing a candidate with the champion."""

@@ -50,7 +50,9 @@ def _lead(findings: Findings) -> str:
         )
     if findings.decision is None:
         return f"{says} It has not been judged on the test split."
-    return f"{says} {_verdict(findings.decision)}"
+    outdated = findings.outdated
+    now = f" This no longer describes the registry: {outdated}." if outdated else ""
+    return f"{says} {_verdict(findings.decision)}{now}"
 
 
 def _chosen(findings: Findings) -> str:
@@ -67,7 +69,8 @@ def _verdict(decision: Decision) -> str:
     )
     match decision.verdict:
         case Verdict.PROMOTED:
-            return f"{scored} and is champion now, as version {decision.version}."
+            # The page is kept as it is, so it says only what stays true after a rollback.
+            return f"{scored} and was made champion, as version {decision.version}."
         case Verdict.INCONCLUSIVE:
             return f"{scored}, which is not evidence enough to promote it."
         case Verdict.REFUSED:

@@ -22,7 +22,7 @@ from embedsweep.core.ports import (
     TrialStart,
     Version,
 )
-from embedsweep.core.promotion import Decision
+from embedsweep.core.promotion import PENDING, Decision
 from embedsweep.core.report import Report
 from embedsweep.core.trial import ROLES, Completed, Failed, Pruned, Trial
 from embedsweep.stores.addresses import check_alias, check_name, parse_reference
@@ -233,10 +233,12 @@ class MemoryRegistry:
                 "compare with the new champion and promote again",
             )
         if decision is not None:
+            self._aliases[version.name, PENDING] = version.number
             self.record(decision)
         if current is not None and current != version.number:
             self._aliases[version.name, "previous"] = current
         self._aliases[version.name, "champion"] = version.number
+        self._aliases.pop((version.name, PENDING), None)
 
     def challenge(self, version: Version) -> None:
         self._aliases[version.name, "challenger"] = version.number

@@ -20,7 +20,7 @@ from embedsweep.core.chain import follow, head_of, link
 from embedsweep.core.errors import DataError, Refusal, StoreError
 from embedsweep.core.looks import Look, LookRequest, next_look
 from embedsweep.core.ports import Registry, Version
-from embedsweep.core.promotion import Decision
+from embedsweep.core.promotion import PENDING, Decision
 from embedsweep.core.trial import Trial
 from embedsweep.stores.addresses import check_alias, check_name, masked, parse_reference, scheme_of
 from embedsweep.stores.manifest import make_empty, opened_folder, verify
@@ -116,12 +116,15 @@ class MlflowRegistry:
                     "compare with the new champion and promote again",
                 )
             if decision is not None:
+                if current != version.number:
+                    self._point(version.name, PENDING, version.number)
                 self._append(decision.model, {DECISION: decision.as_dict()})
-            if current == version.number:
-                return
-            if current is not None:
-                self._point(version.name, PREVIOUS, current)
-            self._point(version.name, CHAMPION, version.number)
+            if current != version.number:
+                if current is not None and self._is_ours(version.name, current):
+                    self._point(version.name, PREVIOUS, current)
+                self._point(version.name, CHAMPION, version.number)
+            if self._aliased(version.name, PENDING) is not None:
+                self.client.delete_registered_model_alias(version.name, PENDING)
 
     @tells_store_errors("move the challenger")
     def challenge(self, version: Version) -> None:
@@ -260,6 +263,10 @@ class MlflowRegistry:
         number = model.aliases.get(alias) if model else None
         return None if number is None else int(number)
 
+    def _is_ours(self, name: str, number: int) -> bool:
+        """Whether a rollback could go back to the version: others may move the alias to theirs."""
+        return Tag.MANIFEST in self.client.get_model_version(name, str(number)).tags
+
     def _point(self, name: str, alias: str, number: int) -> None:
         self.client.set_registered_model_alias(name, alias, str(number))
         if (found := self._aliased(name, alias)) != number:
@@ -271,14 +278,14 @@ class MlflowRegistry:
             )
 
     def _version(self, found: ModelVersion) -> Version:
-        where = f"models:/{found.name}/{found.version}"
         return Version(
             name=found.name,
             number=int(found.version),
             run_id=found.run_id or "",
             fingerprint=found.tags.get(Tag.FINGERPRINT, ""),
-            model_reference=found.tags.get(Tag.MODEL, ""),
-            manifest_digest=_manifest_digest(found.tags, where),
+            # A version that others registered has no such tag: `fetch` says so.
+            model_reference=found.tags.get(Tag.MODEL, f"models:/{found.name}/{found.version}"),
+            manifest_digest=found.tags.get(Tag.MANIFEST, ""),
         )
 
     def _logged_model(self, model_id: str) -> LoggedModel:
@@ -300,6 +307,8 @@ class MlflowRegistry:
                 "there is no such version or alias",
                 f"name one that `embedsweep history {named.name}` lists",
             )
+        if not version.manifest_digest:
+            raise _foreign(reference)
         model_id = parse_reference(version.model_reference).model_id
         return self._logged_model(model_id), version.manifest_digest
 
@@ -316,13 +325,17 @@ class MlflowRegistry:
 def _manifest_digest(tags: dict[str, str], where: str) -> str:
     digest = tags.get(Tag.MANIFEST)
     if not digest:
-        raise DataError(
-            f"model {where}",
-            "the registry",
-            "it has no manifest: it is not one of ours",
-            "promote a trial of a sweep to a model name of its own",
-        )
+        raise _foreign(where)
     return digest
+
+
+def _foreign(where: str) -> DataError:
+    return DataError(
+        f"model {where}",
+        "the registry",
+        "it has no manifest: it is not one of ours",
+        "promote a trial of a sweep to a model name of its own",
+    )
 
 
 def _record_texts(tags: Mapping[str, str]) -> list[str]:

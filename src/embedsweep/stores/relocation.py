@@ -54,11 +54,6 @@ class Locations(Protocol):
         """Folder for locks and work in progress."""
         ...
 
-    @property
-    def option(self) -> str:
-        """How a command names these settings, such as `` --stores FILE``."""
-        ...
-
 
 @dataclass(frozen=True)
 class Move:
@@ -120,7 +115,7 @@ def check_location(settings: Locations) -> None:
 
 def moved(settings: Locations, move: Move) -> StoreError:
     """Return the error that names the command that repairs the store."""
-    repair = f"`embedsweep doctor --relocate{settings.option}`"
+    repair = "`embedsweep doctor --relocate`"
     fix = f"run {repair}, which backs up the database and corrects the paths"
     if not move.is_found:
         fix = (

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +24,10 @@ WORK_FOLDER = "work"
 
 def locations(stores: str | None) -> StoreLocations:
     """Where the evidence is kept: as named, else the project's default, else ./mlruns."""
-    if stores:
-        found = load_environment(Path(stores), os.environ)
-        return replace(found, option=f" --stores {shlex.quote(stores)}")
-    return load_environment(DEFAULT_STORES if DEFAULT_STORES.is_file() else None, os.environ)
+    file = Path(stores) if stores else DEFAULT_STORES
+    if not stores and not file.is_file():
+        return load_environment(None, os.environ)
+    return load_environment(file, os.environ)
 
 
 def open_ledger(stores: str | None) -> MlflowLedger:

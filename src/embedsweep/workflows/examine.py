@@ -10,6 +10,7 @@ from pathlib import Path
 from embedsweep.core.errors import DataError, StoreError, UserError
 from embedsweep.core.ports import Registry, Version
 from embedsweep.core.upkeep import Upkeep
+from embedsweep.workflows.standing import standing_of
 
 LOOKED_AT = ("champion", "previous")
 """The aliases whose versions must be there whole: what serves, and what a rollback goes back to."""
@@ -52,29 +53,13 @@ def examine(registry: Registry, upkeep: Upkeep, work: Path) -> list[UserError]:
 
 
 def _of_model(registry: Registry, upkeep: Upkeep, name: str, work: Path) -> Iterator[UserError]:
+    versions = {alias: registry.resolve(name, alias) for alias in LOOKED_AT}
     try:
-        decisions = registry.history(name)
+        finding = standing_of(registry, name).finding()
     except DataError as error:
-        yield error
-        decisions = []
-    versions: dict[str, Version | None] = {}
-    for alias in LOOKED_AT:
-        try:
-            versions[alias] = registry.resolve(name, alias)
-        except DataError as error:
-            yield error
-    champion = versions.get("champion")
-    if decisions and "champion" in versions:
-        recorded, found = decisions[-1].champion_version, champion.number if champion else None
-        if recorded != found:
-            yield DataError(
-                f"alias champion of model {name}",
-                "the registry",
-                f"it points to version {found or 'none'}, and the last decision on record says "
-                f"version {recorded or 'none'}",
-                "promote again, which ends a promotion that broke off; if somebody moved the alias "
-                f"by hand, put it back to {recorded or 'nothing'}",
-            )
+        finding = error
+    if finding is not None:
+        yield finding
     for alias, version in versions.items():
         if version is not None:
             yield from _of_version(registry, upkeep, version, alias, work)
@@ -99,7 +84,7 @@ def _of_version(
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if upkeep.is_deleted(version.run_id):
+    if version.run_id and upkeep.is_deleted(version.run_id):
         yield DataError(
             f"run of the {alias}",
             where,

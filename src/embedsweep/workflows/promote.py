@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from embedsweep.core.canaries import check_canaries
 from embedsweep.core.dataset import Benchmark, Dataset, Split
-from embedsweep.core.errors import Refusal, UsageError
+from embedsweep.core.errors import Refusal
 from embedsweep.core.experiment import Experiment
 from embedsweep.core.finalists import candidate_of
 from embedsweep.core.looks import Look, LookRequest
-from embedsweep.core.ports import OpenSweep, Registry, Version
+from embedsweep.core.ports import OpenSweep, Version
 from embedsweep.core.promotion import Comparison, Decision, Verdict
 from embedsweep.core.report import Report, headline_measures
 from embedsweep.core.trial import Completed, Role, Trial, TrialFailure, best_trial
@@ -32,14 +31,24 @@ from embedsweep.evaluation import (
 from embedsweep.workflows.compare import known_sweep, optimism_of
 from embedsweep.workflows.losses import barred, read_losses
 from embedsweep.workflows.services import Services
+from embedsweep.workflows.standing import finish_move, standing_of
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A decision, and whether it was taken now or stood already."""
+    """A decision, and what it means now.
+
+    Attributes:
+        decision: The decision on the candidate.
+        recorded: Whether it was taken earlier.
+        champion: The champion's version now, or `None`.
+        outdated: The error of a recorded decision that no longer describes the registry.
+    """
 
     decision: Decision
     recorded: bool
+    champion: int | None
+    outdated: Refusal | None = None
 
 
 def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Promotion:
@@ -52,7 +61,8 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
 
     Raises:
         UsageError: The experiment has no sweep.
-        Refusal: No trial has a score, or the test split can judge no further candidate.
+        Refusal: No trial has a score, the test split can judge no further candidate, or the
+            champion was removed by hand.
         DataError: The registry's record was tampered with.
     """
     sweep = known_sweep(services.ledger, experiment.name)
@@ -67,17 +77,19 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
             "see why with `embedsweep compare EXPERIMENT.yaml`, mend it, and run "
             "`embedsweep sweep EXPERIMENT.yaml --new-study`",
         )
-    history = services.registry.history(experiment.model)
+    finish_move(services.registry, experiment.model)
+    standing = standing_of(services.registry, experiment.model)
     benchmark = dataset.digests[Split.TEST]
-    for decision in reversed(history):
+    for decision in reversed(standing.history):
         same = decision.candidate_fingerprint == candidate.fingerprint
-        if same and decision.benchmark == benchmark:
-            if experiment.policy.lifts(decision):
-                # The candidate's test use is paid for, and the evidence of its gain is unchanged.
+        if same and decision.benchmark == benchmark and not decision.rolled_back:
+            if experiment.policy.lifts(decision) or standing.lost(decision):
+                # The candidate's test use is paid for: what is lifted or was deleted is compared
+                # again, and the evidence of its gain is unchanged.
                 break
-            _finish_move(services.registry, history[-1])
-            return Promotion(decision, recorded=True)
-    reigning = services.registry.resolve(experiment.model)
+            return Promotion(decision, True, standing.number, standing.outdated(decision))
+    standing.check_champion()
+    reigning = standing.champion
     champion = reigning or _first_champion(experiment, services, trials, candidate)
     optimism = optimism_of(trials, experiment.objective, services.ledger)
     look = services.registry.look(_request(experiment, dataset, candidate))
@@ -92,7 +104,8 @@ def promote(experiment: Experiment, dataset: Dataset, services: Services) -> Pro
         ),
         optimism=optimism,
     )
-    return Promotion(_judge(judged, dataset.unseal(look), services, sweep), recorded=False)
+    decision = _judge(judged, dataset.unseal(look), services, sweep)
+    return Promotion(decision, recorded=False, champion=decision.champion_version)
 
 
 def _request(experiment: Experiment, dataset: Dataset, candidate: Trial) -> LookRequest:
@@ -102,21 +115,10 @@ def _request(experiment: Experiment, dataset: Dataset, candidate: Trial) -> Look
         sketch=dataset.test_sketch,
         candidate_fingerprint=candidate.fingerprint,
         candidate_run=candidate.run_id,
-        at=_now(),
-        by=_who(),
+        at=now(),
+        by=who(),
         plan=experiment.policy.plan,
     )
-
-
-def _finish_move(registry: Registry, last: Decision) -> None:
-    """Move the champion if whoever decided so died before the alias had moved."""
-    champion = registry.resolve(last.model)
-    if champion is None or champion.number != last.previous_version:
-        return
-    if last.champion_version not in (None, champion.number):
-        version = registry.resolve(last.model, str(last.champion_version))
-        if version is not None:
-            registry.crown(version, expected=champion.number)
 
 
 @dataclass(frozen=True)
@@ -245,8 +247,8 @@ def _record(
         candidate_fingerprint=judged.candidate.fingerprint,
         rival_fingerprint=judged.champion.fingerprint,
         benchmark=judged.look.benchmark,
-        at=_now(),
-        by=_who(),
+        at=now(),
+        by=who(),
     )
     services.ledger.record_promotion(sweep, decision, reports)
     registry.describe(version, services.card(judged.candidate, decision))
@@ -258,87 +260,11 @@ def _record(
     return decision
 
 
-def rollback(registry: Registry, name: str) -> Decision:
-    """Make the previous champion champion again.
-
-    Raises:
-        UsageError: The model is not known.
-        Refusal: There is no previous champion.
-    """
-    champion = _known(registry, name)
-    previous = registry.resolve(name, "previous")
-    if previous is None:
-        raise Refusal(
-            f"model {name!r}",
-            "the registry",
-            f"version {champion.number} is its first champion, there is none before it",
-            "see `embedsweep history`",
-        )
-    decision = Decision(
-        verdict=Verdict.PROMOTED,
-        model=name,
-        version=previous.number,
-        previous_version=champion.number,
-        champion_version=previous.number,
-        comparison=None,
-        trials_tried=0,
-        look=0,
-        alpha=0.0,
-        reasons=(f"rolled back from version {champion.number} by hand",),
-        candidate_run=previous.run_id,
-        rival_run=champion.run_id,
-        candidate_fingerprint=previous.fingerprint,
-        rival_fingerprint=champion.fingerprint,
-        benchmark="",
-        at=_now(),
-        by=_who(),
-        rolled_back=True,
-    )
-    registry.crown(previous, expected=champion.number, decision=decision)
-    return decision
-
-
-def history(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """Every decision on a model, oldest first, in the shape that ``history --json`` prints."""
-    _known(registry, name)
-    return [_as_row(decision) for decision in registry.history(name)]
-
-
-def _as_row(decision: Decision) -> dict[str, Any]:
-    found = decision.comparison
-    promoted = decision.verdict is Verdict.PROMOTED
-    return {
-        "version": decision.version,
-        "alias": "champion" if promoted else "challenger",
-        "at": decision.at,
-        "from": decision.previous_version,
-        "to": decision.champion_version,
-        "verdict": "rolled back" if decision.rolled_back else decision.verdict.value,
-        "run_id": decision.candidate_run,
-        "gain": found.gain if found else None,
-        "p_value": found.p_value if found else None,
-        "look": decision.look,
-        "alpha": decision.alpha,
-        "by": decision.by,
-    }
-
-
-def _known(registry: Registry, name: str) -> Version:
-    champion = registry.resolve(name)
-    if champion is None:
-        names = ", ".join(registry.names()) or "none"
-        raise UsageError(
-            f"model {name!r}",
-            "the registry",
-            f"it has no champion; models there are: {names}",
-            "name one of those, or run `embedsweep promote EXPERIMENT.yaml` first",
-        )
-    return champion
-
-
-def _now() -> str:
+def now() -> str:
+    """Return the present time as decisions record it: ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _who() -> str:
+def who() -> str:
+    """Return user and host as decisions record them."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -26,6 +26,7 @@ from embedsweep.core.trial import Role, Trial, best_trial
 from embedsweep.evaluation import Difference, slice_changes
 from embedsweep.evaluation.examples import Example, example
 from embedsweep.workflows.compare import Leaderboard, known_sweep, leaderboard, optimism_of
+from embedsweep.workflows.standing import standing_of
 from embedsweep.workflows.sweep.importance import importances
 
 PAGE = "report.html"
@@ -64,7 +65,9 @@ def findings(
     sweep = known_sweep(ledger, experiment.name)
     board = board or leaderboard(ledger, sweep.name, experiment.policy)
     known = _Sweep.read(experiment.model, ledger, sweep, board)
-    decision = _decision(known, registry)
+    standing = standing_of(registry, known.model)
+    decision = _decision(known, standing.history)
+    is_outdated = decision is not None and standing.outdated(decision) is not None
     best, untuned = known.best, known.untuned
     arms = arms_of(sweep.identity)
     return Findings(
@@ -77,6 +80,7 @@ def findings(
         passed_over=known.board.passed_over,
         arms=arms,
         decision=decision,
+        outdated=standing.in_words if is_outdated else "",
         min_gain=experiment.policy.min_gain,
         splits=_splits(known, decision, ledger),
         optimism=_optimism(known, decision, ledger),
@@ -198,11 +202,11 @@ def _beside(found: Difference | None) -> str:
     return "better" if found.gain > 0 else "worse"
 
 
-def _decision(known: _Sweep, registry: Registry) -> Decision | None:
+def _decision(known: _Sweep, history: Sequence[Decision]) -> Decision | None:
     """The newest decision on a trial of this sweep."""
     mine = {trial.fingerprint for trial in known.trials if trial.role is not Role.BASELINE}
     test = known.opened.identity.get("data", {}).get(Split.TEST.value)
-    for decision in reversed(registry.history(known.model)):
+    for decision in reversed(history):
         judged_here = decision.benchmark == test and decision.candidate_fingerprint in mine
         if judged_here and not decision.rolled_back:
             return decision
