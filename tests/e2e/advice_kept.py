@@ -289,10 +289,6 @@ def moved(world: World) -> None:
     client(world).set_registered_model_alias("mine", "champion", "2")
 
 
-def put_back(world: World, fault: Fault) -> None:
-    client(world).set_registered_model_alias("mine", "champion", fault.fix.split()[-1])
-
-
 UNKEPT = "UPDATE logged_models SET status = 1, lifecycle_stage = 'active' WHERE model_id = ?"
 
 
@@ -306,10 +302,8 @@ def half_kept(world: World) -> None:
 
 DOCTOR = [
     Row(
-        "promote again, which ends a promotion that broke off; if somebody moved the alias by "
-        "hand, put it back to {…}",
+        "run `embedsweep rollback {…} --to {…}` to make version {…} champion again",
         steps(swept, moved, type_("doctor")),
-        put_back,
     ),
     Row(
         "sweep experiment {…} again, which ends it and goes on from there",

@@ -76,11 +76,49 @@ NOT_FOLLOWED: dict[str, str] = {
     "free disk space, make the folder writable, or delete the file to begin anew": "a full disk",
     "open that address in a browser": "a person does",
     "see its message above; if the port is in use, take another with --port": "the pages stay open",
-    "see `embedsweep history`": "a first champion has none before it",
+    "see `embedsweep history {…}`": "a first champion has none before it",
+    "run it on the server's machine, with MLFLOW_TRACKING_URI set to the database": (
+        "needs another machine"
+    ),
+    "raise `trials` in the experiment, and run `embedsweep sweep EXPERIMENT.yaml`": (
+        "a longer sweep may find a better candidate or not"
+    ),
+    "raise `minutes` under `budget`, and run `embedsweep sweep EXPERIMENT.yaml`": (
+        "needs a budget that ends before the first trial on every machine"
+    ),
+    "check the provider and the store that the failures name, and run `embedsweep sweep "
+    "EXPERIMENT.yaml --new-study`": "needs a provider that fails every trial and no sweep",
 }
 """Advice that no test can follow, and why."""
 
 FOLLOWED_ELSEWHERE: dict[str, str] = {
+    "correct the data, the model or the ranges that the failures name, and run `embedsweep sweep "
+    "EXPERIMENT.yaml --new-study`": "e2e/test_nothing_completed.py: test_all_trials_failed",
+    "run `embedsweep doctor --relocate`, which backs up the database and corrects the paths": (
+        "integration/test_stores_relocation.py: test_the_command_that_the_message_names_leads_out"
+    ),
+    "put the files into {…}, or set EMBEDSWEEP_ARTIFACTS to the folder that has them, and run "
+    "`embedsweep doctor --relocate`": (
+        "integration/test_stores_relocation.py: "
+        "test_files_that_are_nowhere_are_reported_with_a_way_out"
+    ),
+    "run `embedsweep rollback {…} --to {…}` to keep version {…}, or `--to {…}` to return to "
+    "version {…}": (
+        "integration/test_present_state.py: test_doctor_and_history_name_one_command_that_leads_out"
+    ),
+    "name one of those, or run `embedsweep promote EXPERIMENT.yaml`": (
+        "integration/test_present_state.py: "
+        "test_only_a_former_champion_becomes_one_without_a_comparison"
+    ),
+    "run `embedsweep promote EXPERIMENT.yaml` with the experiment of this model": (
+        "integration/test_present_state.py: test_where_nothing_is_left_promotion_starts_again"
+    ),
+    "run the same command again; the sweep continues where it stopped": (
+        "integration/test_stores_owner.py: test_a_lost_connection_is_noticed"
+    ),
+    "wait until {…} ends, or stop it; then the same command continues the sweep": (
+        "integration/test_stores_owner.py: test_the_lock_dies_with_its_holder"
+    ),
     "to have it done and paid once more: {…}": (
         "integration/test_hosted_jobs.py: "
         "test_a_job_the_provider_has_forgotten_is_told_with_the_way_on"

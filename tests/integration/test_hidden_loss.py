@@ -20,7 +20,7 @@ from embedsweep.stores.memory import MemoryLedger, MemoryRegistry
 from embedsweep.workflows.collect import candidates_under_guards
 from embedsweep.workflows.compare import Leaderboard, leaderboard
 from embedsweep.workflows.losses import read_losses
-from embedsweep.workflows.promote import promote
+from embedsweep.workflows.promote import Promotion, promote
 from embedsweep.workflows.report import findings
 from embedsweep.workflows.services import Services, Silent
 from embedsweep.workflows.sweep import run_sweep
@@ -185,7 +185,7 @@ def test_the_loss_rejects_and_the_guard_that_it_names_allows_it(
     assert (row["metric"], row["worse"], row["guard"]) == ("mrr@10", True, "off")
     assert row["interval"][0] < row["gain"] < row["interval"][1] < -0.2
     assert row["p_worse"] < 0.001
-    print_decision(allowed, recorded=False)
+    print_decision(Promotion(allowed, recorded=False, champion=allowed.champion_version))
     assert ", significantly worse, guard off\n" in capsys.readouterr().out
     assert promote(polar(["triplet"], policy=OFF), DATASET, services).recorded
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,14 +15,15 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from embedsweep.stores.interrupts import uninterrupted
+from embedsweep.core import interrupts
+from embedsweep.core.interrupts import Terminated, terminable, uninterrupted
 from embedsweep.stores.store_errors import tells_store_errors
 
 Guard = Callable[[], AbstractContextManager[None]]
 
 
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def interrupt(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
 
 
 class Store:
@@ -152,3 +154,31 @@ def test_other_threads_touch_no_handler() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_call_that_does_not_end_is_interrupted_all_the_same(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that hangs, or is asked again and again, holds a signal back for a while only."""
+    monkeypatch.setattr(interrupts, "PATIENCE", 0.2)
+    done: list[str] = []
+
+    def call() -> None:
+        with terminable(), uninterrupted():
+            interrupt(number)
+            done.append("held")
+            time.sleep(30)
+            done.append("the call ended")
+
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert done == ["held"]
+
+
+def test_sigterm_is_held_back_as_ctrl_c_is(store: Store) -> None:
+    with pytest.raises(Terminated), terminable():
+        store.guarded_write(1, lambda: interrupt(signal.SIGTERM))
+    store.guarded_write(2)
+    assert numbers(store) == [1, 2]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

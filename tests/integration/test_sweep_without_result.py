@@ -38,7 +38,7 @@ def test_the_code_says_whose_fault_it_is(
     assert error is not None
     assert error.exit_code == code
     assert said in str(error)
-    assert "`embedsweep sweep topics.yaml" in str(error)
+    assert "`embedsweep sweep EXPERIMENT.yaml" in str(error)
 
 
 def test_one_completed_trial_is_a_result(tmp_path: Path) -> None:

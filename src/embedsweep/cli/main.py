@@ -32,8 +32,10 @@ from embedsweep.cli import (
 )
 from embedsweep.cli.commands import runnable
 from embedsweep.core.errors import UserError
+from embedsweep.core.interrupts import Terminated, terminable
 
 INTERRUPTED = 130
+TERMINATED = 143
 BROKEN = 1
 ENVIRONMENT = {
     # The libraries' own reports to their makers, and bars that would tear ours apart.
@@ -140,13 +142,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        with _log_on_stderr():
+        with terminable(), _log_on_stderr():
             return int(options.run(options))
     except UserError as error:
         if options.debug:
             traceback.print_exc()
         sys.stderr.write(f"{runnable(str(error), options)}\n")
         return error.exit_code
+    except Terminated:
+        sys.stderr.write("terminated; what was done is kept\n")
+        return TERMINATED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was done is kept\n")
         return INTERRUPTED

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from embedsweep.stores.interrupts import uninterrupted
+from embedsweep.core.interrupts import uninterrupted
 
 ECHO_WIDTH = 8
 """Columns left free beside the bars: a terminal writes ``^C`` behind them, and a line that it makes

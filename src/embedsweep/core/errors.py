@@ -119,3 +119,7 @@ class Refusal(UserError):
     """A gate, a budget or a conflict forbids it."""
 
     exit_code = 5
+
+
+class Superseded(Refusal):
+    """Another process runs the sweep now; this one must not write to it."""

@@ -6,27 +6,25 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import mlflow
-import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from embedsweep.core.errors import StoreError, UsageError
-from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
+from embedsweep.stores.addresses import masked, scheme_of, sqlite_file
+from embedsweep.stores.database_locks import schema_lock
 from embedsweep.stores.locks import exclusive
 from embedsweep.stores.new_database import make_database
+from embedsweep.stores.reach import PATIENCE, reach_database
 from embedsweep.stores.relocation import Locations, check_location
 from embedsweep.stores.store_errors import store_errors
 
 NEEDED_MLFLOW = (3, 17)
-PATIENCE = 5
-"""Seconds to wait for the first answer of a server."""
-
 # MLflow would print a run's address, password and all, into what a command prints for programs,
 # and a bar for every file it reads.
 _QUIET_MLFLOW = {
@@ -35,7 +33,6 @@ _QUIET_MLFLOW = {
 }
 _HTTP = ("http", "https")
 _SERVERS = ("postgresql", "mysql")
-_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 class StoreSettings(Locations, Protocol):
@@ -80,7 +77,8 @@ def open_client(settings: StoreSettings, patience: float = PATIENCE) -> MlflowCl
         return client
     if scheme in _SERVERS:
         reach_database(address)
-        client = _open_database(address, settings.home / "mlflow-schema.lock")
+        with schema_lock(address) if scheme == "postgresql" else nullcontext():
+            client = _open_database(address, settings.home / "mlflow-schema.lock")
         check_location(settings)
         return client
     if scheme not in _HTTP:
@@ -106,35 +104,6 @@ def check_version(found: str) -> None:
             f"{needed} is needed",
             f"run `pip install '{needed}'`",
         )
-
-
-def reach_database(url: str) -> None:
-    """Connect to a database server once, within seconds.
-
-    Raises:
-        UsageError: Its Python driver is not installed, or the URL is none.
-        StoreError: It does not answer or refuses the user.
-    """
-    try:
-        engine = sqlalchemy.create_engine(url, connect_args={"connect_timeout": PATIENCE})
-    except ImportError as error:
-        package = _DRIVERS.get(error.name or "", error.name)
-        raise UsageError(
-            f"Python module {error.name}",
-            "this environment",
-            f"it is not installed, and {masked(url)} needs it",
-            f"run `pip install '{package}'`",
-        ) from error
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UsageError(
-            f"database address {masked(url)!r}",
-            "the settings of the stores",
-            "it is no database URL",
-            DATABASE_URL,
-        ) from error
-    with store_errors(url, "connect to the database"):
-        engine.connect().close()
-    engine.dispose()
 
 
 def _open_database(address: str, lock: Path) -> MlflowClient:

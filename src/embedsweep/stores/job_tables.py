@@ -22,8 +22,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from embedsweep.core.errors import UsageError
 from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
-from embedsweep.stores.connection import PATIENCE, reach_database
 from embedsweep.stores.locks import exclusive
+from embedsweep.stores.reach import PATIENCE, reach_database
 from embedsweep.stores.store_errors import store_errors
 
 _BUSY_SECONDS = 60

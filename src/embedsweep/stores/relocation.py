@@ -115,12 +115,11 @@ def check_location(settings: Locations) -> None:
 
 def moved(settings: Locations, move: Move) -> StoreError:
     """Return the error that names the command that repairs the store."""
-    repair = "`embedsweep doctor --relocate`"
-    fix = f"run {repair}, which backs up the database and corrects the paths"
+    fix = "run `embedsweep doctor --relocate`, which backs up the database and corrects the paths"
     if not move.is_found:
         fix = (
             f"put the files into {move.new}, or set EMBEDSWEEP_ARTIFACTS to the folder that has "
-            f"them, and run {repair}"
+            "them, and run `embedsweep doctor --relocate`"
         )
     return StoreError("MLflow store", masked(settings.tracking_uri), move.why, fix)
 

@@ -11,8 +11,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from embedsweep.core.errors import StoreError
+from embedsweep.core.interrupts import uninterrupted
 from embedsweep.stores.addresses import masked, scheme_of
-from embedsweep.stores.interrupts import uninterrupted
 
 STORE_FAULTS = (MlflowException, SQLAlchemyError, OSError)
 """What MLflow, its databases, its HTTP client (whose errors are `OSError`) and the disk throw."""

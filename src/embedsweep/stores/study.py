@@ -13,8 +13,9 @@ from optuna.study import StudyDirection
 
 from embedsweep.core.errors import StoreError, UsageError
 from embedsweep.stores.addresses import DATABASE_URL, masked, scheme_of, sqlite_file
-from embedsweep.stores.connection import PATIENCE, reach_database
+from embedsweep.stores.database_locks import schema_lock
 from embedsweep.stores.locks import exclusive
+from embedsweep.stores.reach import PATIENCE, reach_database
 from embedsweep.stores.store_errors import store_errors, summary
 
 _SQLITE_ENGINE: dict[str, Any] = {"connect_args": {"timeout": 30}}
@@ -35,7 +36,7 @@ def open_study(url: str, name: str, sampler: BaseSampler, pruner: BasePruner) ->
     """The study of that name, begun if there is none; it maximises one value.
 
     Args:
-        url: ``sqlite:///…`` for one coordinator, ``postgresql://…`` for several.
+        url: ``sqlite:///…`` for one machine, ``postgresql://…`` for several.
         name: The study.
         sampler: How to propose; a study does not remember it.
         pruner: When to stop; nor this.
@@ -52,7 +53,8 @@ def open_study(url: str, name: str, sampler: BaseSampler, pruner: BasePruner) ->
             storage = _open_storage(url, _SQLITE_ENGINE)
     elif scheme == "postgresql":
         reach_database(url)
-        storage = _open_storage(url, _POSTGRESQL_ENGINE)
+        with schema_lock(url):
+            storage = _open_storage(url, _POSTGRESQL_ENGINE)
     else:
         raise UsageError(
             f"study address {masked(url)!r}",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from embedsweep.config import StoreLocations
 from embedsweep.core.errors import UserError
+
+LAST_SECONDS = 2.0
+"""How long a process that was told to end may take; then it is killed."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 """A forked process would inherit locks that threads of this one hold."""
@@ -29,6 +33,12 @@ def made_ahead(places: StoreLocations) -> Iterator[bool]:
     process.start()
     try:
         yield True
+    except KeyboardInterrupt:
+        # What it has begun, it removes.
+        process.terminate()
+        process.join(LAST_SECONDS)
+        process.kill()
+        raise
     finally:
         process.join()
 
@@ -36,6 +46,7 @@ def made_ahead(places: StoreLocations) -> Iterator[bool]:
 def _make(places: StoreLocations) -> None:
     # Ctrl-C goes to every process of a terminal; this one leaves nothing half done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from embedsweep.stores.connection import open_client
 
     with suppress(UserError):

@@ -105,7 +105,7 @@ def _kept(stores: str | None, places: StoreLocations) -> list[UserError]:
 def _check_studies(places: StoreLocations) -> None:
     """Raises `StoreError` where the studies' database does not answer."""
     from embedsweep.stores.addresses import scheme_of, sqlite_file
-    from embedsweep.stores.connection import reach_database
+    from embedsweep.stores.reach import reach_database
 
     if scheme_of(places.study_url) != "sqlite":
         reach_database(places.study_url)

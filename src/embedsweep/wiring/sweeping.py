@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,12 +51,17 @@ def coordinator(
         progress: Where progress is shown.
         prepare: Called while another process creates the stores; what it raises ends the context.
         cancel_on_interrupt: Whether Ctrl-C cancels the running job at its provider.
+
+    Raises:
+        Refusal: Another process runs it, on this machine or on one that shares the studies.
     """
+    from embedsweep.stores.database_locks import owned_sweep
     from embedsweep.stores.locks import lock_sweep
 
     places = locations(stores)
     with (
         lock_sweep(places.home / LOCKS_FOLDER, experiment.name),
+        owned_sweep(places.study_url, experiment.name) as check_owner,
         scratch(places.home) as work,
         made_ahead(places) as is_being_made,
     ):
@@ -64,7 +70,7 @@ def coordinator(
             load_libraries({arm.backend for arm in experiment.space.arms})
         prepare()
         with _services(stores, experiment, progress, work, cancel_on_interrupt) as services:
-            yield services
+            yield replace(services, check_owner=check_owner)
 
 
 @contextmanager

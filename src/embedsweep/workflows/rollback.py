@@ -64,7 +64,7 @@ def _previous(registry: Registry, standing: Standing) -> Version:
     champion = standing.champion
     if champion is None:
         raise Refusal(
-            f"model {standing.model!r}", "the registry", "it has no champion", standing.way_out
+            f"model {standing.model!r}", "the registry", "it has no champion", standing.way_out()
         )
     previous = registry.resolve(standing.model, "previous")
     for version in (*filter(None, [previous]), *standing.former):

@@ -88,6 +88,8 @@ class Services:
         progress: Where progress is shown.
         provenance: Where a recipe's model comes from, as far as this program's surroundings tell:
             its own code's and the libraries' versions, the machine, the user's files.
+        check_owner: Raises unless this process still is the only one that may run the sweep: a
+            `StoreError` if that was in doubt for a while, `Superseded` if another one runs it.
     """
 
     ledger: Ledger
@@ -101,6 +103,7 @@ class Services:
     work: Path
     progress: Progress
     provenance: Callable[[Recipe], Mapping[str, Any]] = lambda recipe: {}
+    check_owner: Callable[[], None] = lambda: None
 
     def backend(self, recipe: TunedRecipe) -> Backend:
         return self._backend(recipe.kind)

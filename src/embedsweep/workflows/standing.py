@@ -85,10 +85,10 @@ class Standing:
     def _way_back(self, decision: Decision) -> str:
         wanted = _left(decision)
         if self._has(wanted):
-            return f"{_restore(self.model, wanted[0])} to make version {wanted[0]} champion again"
+            return _restored(self.model, wanted[0])
         if self.champion is None:
-            return self.way_out
-        return "sweep on for a better candidate with `embedsweep sweep EXPERIMENT.yaml --trials N`"
+            return self.way_out()
+        return "raise `trials` in the experiment, and run `embedsweep sweep EXPERIMENT.yaml`"
 
     def check_champion(self) -> None:
         """Check that a candidate can be compared with what the registry has as champion.
@@ -105,21 +105,20 @@ class Standing:
         why = "the alias `champion` is gone, and the record has decisions"
         if found is not None:
             why = f"embedsweep did not register version {found.number}, which is champion now"
-        raise Refusal(f"champion of model {self.model!r}", "the registry", why, self.way_out)
+        raise Refusal(f"champion of model {self.model!r}", "the registry", why, self.way_out())
 
-    @property
     def way_out(self) -> str:
         """The command that makes registry and record agree again."""
         present = [each for each in self.former if each.number == self.number]
         others = [each for each in self.former if each.number != self.number]
         if present and others:
+            kept, other = present[0].number, others[0].number
             return (
-                f"{_restore(self.model, present[0].number)} to keep version {present[0].number}, "
-                f"or `--to {others[0].number}` to return to version {others[0].number}"
+                f"run `embedsweep rollback {self.model} --to {kept}` to keep version {kept}, or "
+                f"`--to {other}` to return to version {other}"
             )
         if self.former:
-            first = self.former[0].number
-            return f"{_restore(self.model, first)} to make version {first} champion again"
+            return _restored(self.model, self.former[0].number)
         return "run `embedsweep promote EXPERIMENT.yaml` with the experiment of this model"
 
     def finding(self) -> DataError | None:
@@ -132,7 +131,7 @@ class Standing:
             "the registry",
             f"it points to {_numbered(self.number)}, and the last decision on record says "
             f"{_numbered(recorded)}",
-            self.way_out,
+            self.way_out(),
         )
 
 
@@ -190,8 +189,10 @@ def _champions(history: Sequence[Decision]) -> Iterator[tuple[int, str]]:
             yield decision.previous_version, decision.rival_fingerprint
 
 
-def _restore(model: str, number: int | None) -> str:
-    return f"run `embedsweep rollback {model} --to {number}`"
+def _restored(model: str, number: int | None) -> str:
+    return (
+        f"run `embedsweep rollback {model} --to {number}` to make version {number} champion again"
+    )
 
 
 def _numbered(number: int | None) -> str:

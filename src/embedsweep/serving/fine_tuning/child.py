@@ -42,9 +42,10 @@ class Failed:
 
 def run(orders: Connection) -> None:
     """Carry out orders until the other end is closed; reports and results go back the same way."""
-    # Ctrl-C goes to every process of a terminal; the server alone decides what ends when.
+    # Ctrl-C goes to every process of a terminal, and a service is often stopped by SIGTERM to all
+    # of its processes; the server alone decides what ends when.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _go_first()
     while True:

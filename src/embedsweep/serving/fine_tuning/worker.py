@@ -151,8 +151,6 @@ class Worker:
         if patience:
             process.join(patience)
         if process.is_alive():
-            process.terminate()
-            process.join(LAST_SECONDS)
-        if process.is_alive():
+            # It minds no other signal, and has nothing to save.
             process.kill()
             process.join()

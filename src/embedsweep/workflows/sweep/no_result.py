@@ -28,14 +28,13 @@ def without_result(trials: Sequence[Trial], experiment: Path) -> UserError | Non
     """
     if any(isinstance(trial.outcome, Completed) for trial in trials):
         return None
-    again = f"run `embedsweep sweep {experiment} --new-study`"
     what, where = "sweep without a completed trial", str(experiment)
     if not trials:
         return Refusal(
             what,
             where,
             "the budget's minutes ended before the first trial",
-            f"raise `minutes` under `budget`, and run `embedsweep sweep {experiment}`",
+            "raise `minutes` under `budget`, and run `embedsweep sweep EXPERIMENT.yaml`",
         )
     failures = [trial.outcome for trial in trials if isinstance(trial.outcome, Failed)]
     kinds = Counter(failure.kind for failure in failures)
@@ -43,7 +42,13 @@ def without_result(trials: Sequence[Trial], experiment: Path) -> UserError | Non
     first = f"; the first: {failures[0].message}" if failures else ""
     why = f"{len(failures)} of {len(trials)} trials failed ({counts}){first}"
     if failures and set(kinds) <= OF_OTHERS:
-        fix = f"check the provider and the store that the failures name, and {again}"
+        fix = (
+            "check the provider and the store that the failures name, and run "
+            "`embedsweep sweep EXPERIMENT.yaml --new-study`"
+        )
         return StoreError(what, where, why, fix)
-    fix = f"correct the data, the model or the ranges that the failures name, and {again}"
+    fix = (
+        "correct the data, the model or the ranges that the failures name, and run "
+        "`embedsweep sweep EXPERIMENT.yaml --new-study`"
+    )
     return DataError(what, where, why, fix)

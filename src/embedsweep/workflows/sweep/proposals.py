@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from embedsweep.core.design import initial_design
 from embedsweep.core.experiment import Experiment, PrunerKind, Sampler
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.interrupts import uninterrupted
 from embedsweep.core.recipe import Recipe
 from embedsweep.core.scouts import Scout, led_by
 from embedsweep.core.space import Scalar, SearchSpace
@@ -52,7 +53,10 @@ class Proposal:
 
 
 class Proposals:
-    """The study of one sweep. One coordinator asks and tells."""
+    """The study of one sweep. One coordinator asks and tells.
+
+    A signal waits until a call of the study ends, because it would leave its transaction open.
+    """
 
     def __init__(self, study: optuna.study.Study, space: SearchSpace) -> None:
         self._study = study
@@ -74,11 +78,13 @@ class Proposals:
         """Whether nothing was ever proposed or begun with."""
         return not self._study.get_trials(deepcopy=False)
 
+    @uninterrupted()
     def begin(self, first: Iterable[Mapping[str, Scalar]]) -> None:
         """Propose these values first; knobs without one are left to the sampler."""
         for values in filter(None, first):
             self._study.enqueue_trial(dict(values))
 
+    @uninterrupted()
     def settle(self, scores: Mapping[int, float | None]) -> None:
         """Close what a dead coordinator left open.
 
@@ -95,6 +101,7 @@ class Proposals:
                 if trial.params:
                     self._study.enqueue_trial(trial.params)
 
+    @uninterrupted()
     def ask(self) -> Proposal:
         trial = self._study.ask()
         arm, recipe = self._space.draw(OptunaSuggest(trial))
@@ -112,13 +119,16 @@ class Proposals:
         distinct = {tuple(sorted(trial.params.items())) for trial in ended if trial.params}
         return size is not None and len(distinct) >= size
 
+    @uninterrupted()
     def tell(self, proposal: Proposal, score: float | None) -> None:
         """The objective reached, or None for a failure: a failure is never a score."""
         self._tell(proposal.trial.number, score)
 
+    @uninterrupted()
     def tell_pruned(self, proposal: Proposal) -> None:
         self._study.tell(proposal.trial, state=TrialState.PRUNED, skip_if_finished=True)
 
+    @uninterrupted()
     def retry(self, proposal: Proposal) -> None:
         """Give an interrupted recipe back, to be proposed before the sampler decides."""
         self._tell(proposal.trial.number, None)

@@ -13,6 +13,7 @@ from embedsweep.core.bill import Bill
 from embedsweep.core.canaries import CANARIES_FILE, canaries_of
 from embedsweep.core.dataset import Dataset
 from embedsweep.core.errors import UserError
+from embedsweep.core.interrupts import uninterrupted
 from embedsweep.core.ports import (
     OpenSweep,
     StopTraining,
@@ -114,11 +115,31 @@ class TrialRunner:
         An interruption abandons the run and goes through; so does a mistake of the user's and a
         store that fails, for they concern the sweep and not this recipe.
         """
-        ledger, label = self._services.ledger, f"{start.role.value} {start.number}"
-        run_id = ledger.start(self._sweep, self._dataset, start)
+        self._services.check_owner()
+        ledger, run_id, is_recorded = self._services.ledger, None, False
+        folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
+        try:
+            # What is begun and what is recorded is known here before a signal comes.
+            with uninterrupted():
+                run_id = ledger.start(self._sweep, self._dataset, start)
+            end = self._ended(start, run_id, folder / "model", watch)
+            with uninterrupted():
+                trial = ledger.finish(run_id, start, end)
+                is_recorded = True
+            return trial
+        except (KeyboardInterrupt, UserError):
+            if run_id is not None and not is_recorded:
+                ledger.abandon(run_id)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _ended(self, start: TrialStart, run_id: str, model: Path, watch: Watch) -> TrialEnd:
+        """Make and measure the model; return all that is recorded of it."""
+        label = f"{start.role.value} {start.number}"
         progress, facts = self._services.progress, dict[str, str]()
         progress.trial(label, 0, None)
-        steps = _Steps(partial(progress.trial, label), partial(ledger.epoch, run_id))
+        steps = _Steps(partial(progress.trial, label), partial(self._services.ledger.epoch, run_id))
         listener = TrainingListener(
             on_step=steps.on_step,
             on_metrics=steps.on_metrics,
@@ -126,27 +147,19 @@ class TrialRunner:
             say=progress.say,
         )
         before = self._services.bill()
-        folder = Path(tempfile.mkdtemp(prefix="trial-", dir=self._services.work))
-        try:
-            attempt = _Attempt(run_id, folder / "model", listener, watch)
-            took = measured(lambda: self._make(start, attempt))
-            end = TrialEnd(
-                outcome=took.result.outcome,
-                seconds=took.seconds,
-                peak_memory=took.peak_memory,
-                report=took.result.report,
-                model=took.result.model,
-                kept_epoch=took.result.kept_epoch,
-                facts=facts,
-                bill=_bill(start, self._services.bill() - before),
-            )
-            end = replace(end, companions=self._companions(run_id, start, end, took.result))
-            return ledger.finish(run_id, start, end)
-        except (KeyboardInterrupt, UserError):
-            ledger.abandon(run_id)
-            raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        attempt = _Attempt(run_id, model, listener, watch)
+        took = measured(lambda: self._make(start, attempt))
+        end = TrialEnd(
+            outcome=took.result.outcome,
+            seconds=took.seconds,
+            peak_memory=took.peak_memory,
+            report=took.result.report,
+            model=took.result.model,
+            kept_epoch=took.result.kept_epoch,
+            facts=facts,
+            bill=_bill(start, self._services.bill() - before),
+        )
+        return replace(end, companions=self._companions(run_id, start, end, took.result))
 
     def _make(self, start: TrialStart, attempt: _Attempt) -> _Made:
         try:

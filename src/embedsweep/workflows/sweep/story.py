@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from embedsweep.core.dataset import Dataset
-from embedsweep.core.errors import UsageError
+from embedsweep.core.errors import Superseded, UsageError
 from embedsweep.core.experiment import Experiment, PrunerKind
 from embedsweep.core.finalists import seeded
 from embedsweep.core.fingerprint import fingerprint
+from embedsweep.core.interrupts import uninterrupted
 from embedsweep.core.ports import OpenSweep, Sweep, TrialEnd, TrialStart
 from embedsweep.core.recipe import (
     Base,
@@ -56,21 +57,31 @@ def run_sweep(
     Raises:
         UsageError: The experiment changed since its sweep began.
         KeyboardInterrupt: Goes through; what was done stays, the trial at hand is run again.
+        Superseded: Another process runs the sweep now.
     """
     bases = {base: services.backend_of(base).base_digest(base) for base in experiment.space.bases()}
-    sweep = _open(experiment, dataset, services, bases, new=options.new_study)
-    services.ledger.attach(sweep, "leakage.csv", dataset.leakage.as_csv())
-    services.ledger.attach(sweep, "leakage.json", dataset.leakage.as_json())
-    coordinator = _Coordinator(experiment, dataset, services, sweep, bases)
+    sweep: OpenSweep | None = None
+    coordinator: _Coordinator | None = None
     status = "FAILED"
     try:
+        # What is begun is known here before a signal comes, so that it can be ended.
+        with uninterrupted():
+            sweep = _open(experiment, dataset, services, bases, new=options.new_study)
+        coordinator = _Coordinator(experiment, dataset, services, sweep, bases)
+        services.ledger.attach(sweep, "leakage.csv", dataset.leakage.as_csv())
+        services.ledger.attach(sweep, "leakage.json", dataset.leakage.as_json())
         coordinator.run(options.trials or experiment.trials)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
+    except Superseded:
+        # Another process runs the sweep now: nothing of it may be written here.
+        sweep = None
+        raise
     finally:
-        services.ledger.end(sweep, status, coordinator.summary())
+        if sweep is not None:
+            services.ledger.end(sweep, status, {} if coordinator is None else coordinator.summary())
     return sweep
 
 
@@ -264,6 +275,7 @@ class _Coordinator:
 
     def _try(self, proposals: Proposals) -> bool:
         """Ask for a recipe and see it through; False if it had been tried in this sweep."""
+        self._services.check_owner()
         proposal = proposals.ask()
         if proposal.recipe.base in self._failed:
             proposals.tell(proposal, None)
@@ -290,8 +302,9 @@ class _Coordinator:
 
     def _run(self, start: TrialStart, proposal: Proposal) -> Trial:
         def keeps_up(epoch: int, value: float) -> bool:
-            proposal.trial.report(value, epoch)
-            return not proposal.trial.should_prune()
+            with uninterrupted():
+                proposal.trial.report(value, epoch)
+                return not proposal.trial.should_prune()
 
         watch = Watch(keeps_up, wants_all=self._experiment.pruner is not PrunerKind.NONE)
         return self._runner.run(start, watch)
@@ -302,8 +315,9 @@ class _Coordinator:
         known = ledger.find(self._sweep.name, start.fingerprint)
         if known is None:
             return None
-        run_id = ledger.start(self._sweep, self._dataset, start)
-        return ledger.finish(run_id, start, TrialEnd(Completed(), seconds=0.0, reused=known))
+        with uninterrupted():
+            run_id = ledger.start(self._sweep, self._dataset, start)
+            return ledger.finish(run_id, start, TrialEnd(Completed(), seconds=0.0, reused=known))
 
     def _fingerprint(self, recipe: Recipe) -> str:
         data = self._dataset.fingerprint
