@@ -18,10 +18,11 @@ from embedsweep.backends.hosted.backend import open_hosted, open_hosted_base
 from embedsweep.backends.hosted.embedder import HostedEmbedder, HostedModel
 from embedsweep.backends.hosted.provider import Provider, open_client
 from embedsweep.backends.model_file import read_model_file
+from embedsweep.core.errors import StoreError
 from embedsweep.core.ports import TrainingListener
 from embedsweep.core.recipe import AdapterRecipe, Base, Head, Loss
 from embedsweep.core.roles import Prompts, TextRole
-from tests.integration.hosted_parts import Desk
+from tests.integration.hosted_parts import Desk, fast_clock
 from tests.integration.kept_models import DATA
 
 KEY = "sk-roles-0123456789"
@@ -33,13 +34,15 @@ class RoleServer(ThreadingHTTPServer):
     """An OpenAI-compatible server whose vectors depend on all of a request's other fields.
 
     Attributes:
-        card: What ``GET /v1/models/{id}`` gives; `None` for 404.
+        card: What ``GET /v1/models/{id}`` gives, or `None`.
+        status: Its status.
         bodies: Bodies of the requests for embeddings.
     """
 
-    def __init__(self, card: dict[str, Any] | None) -> None:
+    def __init__(self, card: dict[str, Any] | None, status: int | None = None) -> None:
         super().__init__(("127.0.0.1", 0), RoleHandler)
         self.card = card
+        self.status = status or (404 if card is None else 200)
         self.bodies: list[dict[str, Any]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -55,7 +58,7 @@ class RoleHandler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._reply(404 if self.server.card is None else 200, self.server.card or {"error": {}})
+        self._reply(self.server.status, self.server.card or {"error": {}})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -122,6 +125,24 @@ def test_a_server_that_lists_none_is_told_nothing(card: dict[str, Any] | None) -
         assert sent(server, "input_type") == [None, None, None]
         assert {model.effective_role(role) for role in TextRole} == {TextRole.PLAIN}
         np.testing.assert_array_equal(vectors[TextRole.QUERY], vectors[TextRole.PLAIN])
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [401, 405, 500, 501, 502])
+def test_a_server_without_the_page_is_not_waited_for(status: int) -> None:
+    with RoleServer(None, status) as server:
+        assert {embedder(server).effective_role(role) for role in TextRole} == {TextRole.PLAIN}
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again(status: int) -> None:
+    with RoleServer(CARD, status) as server:
+        slept: list[float] = []
+        provider = Provider(server.url, open_client(server.url, KEY), fast_clock(slept), 5.0)
+        with pytest.raises(StoreError, match="to read what small takes"):
+            HostedEmbedder(provider, HostedModel("small")).effective_role(TextRole.QUERY)
+        assert 0 < sum(slept) <= 5
         server.shutdown()
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from embedsweep.backends.hosted.provider import Provider, ProviderFault
+import openai
+
+from embedsweep.backends.hosted.provider import Provider, ProviderFault, RawReply
 from embedsweep.core.recipe import OPENAI
 from embedsweep.core.roles import TextRole
+
+_WAIT = (None, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Statuses of a server that is busy or out of reach; `None` if there was no reply."""
 
 RoleFields = Mapping[TextRole, Mapping[str, str]]
 """By role, the fields to add to the body of a request; a role that is absent adds none."""
@@ -41,14 +47,18 @@ def role_fields(provider: Provider, model: str) -> RoleFields:
 
 
 def _listed(provider: Provider, model: str) -> RoleFields:
+    def card(client: openai.OpenAI) -> RawReply:
+        return client.models.with_raw_response.retrieve(model)
+
     try:
-        card = provider.patiently(lambda client: client.models.with_raw_response.retrieve(model))
+        found = provider.once(card)
     except ProviderFault as fault:
-        # An answer of any kind that is not a model's card: the server has no roles.
-        if fault.status is not None and not fault.may_pass:
+        # Servers that have no such page answer it in many ways. One that needs roles and is not
+        # asked for them says so when it is to embed.
+        if fault.status not in _WAIT:
             return {}
-        raise fault.told(provider.name, f"to read what {model} takes") from None
-    roles = card.get("roles")
+        found = provider.ask(card, f"to read what {model} takes")
+    roles = found.get("roles")
     if not isinstance(roles, list) or not roles:
         return {}
     return {role: {"input_type": role.value} for role in TextRole}
