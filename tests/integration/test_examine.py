@@ -185,7 +185,7 @@ def test_the_command_ends_with_the_gravest_code(stores, words, capsys) -> None:
     assert document["packages"].keys() > {"embedsweep", "torch"}
     assert document["stores"].keys() == {"runs", "models", "studies", "artifacts", "home"}
     [finding] = document["findings"]
-    assert finding.keys() == {"what", "where", "line", "why", "fix"}
+    assert finding.keys() == {"what", "where", "line", "why", "fix", "count"}
     (stores.folder / "study.db").write_text("this is no database, and long enough to be read")
     assert main(words) == 4
     told = capsys.readouterr()

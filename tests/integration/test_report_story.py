@@ -219,7 +219,10 @@ def test_the_page_is_kept_with_the_sweep_and_replaced(promoted: Services) -> Non
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (ValueError("no such colour"), "unexpected ValueError in report.html: no such colour"),
+        (
+            ValueError("no such colour"),
+            "unexpected ValueError in report.html, without which the sweep is kept: no such colour",
+        ),
         (UsageError("artefact", "the store", "it is full", "make room"), "error: artefact in"),
     ],
 )
