@@ -273,7 +273,7 @@ def first_listed(world: World, fault: Fault) -> None:
 
 
 PREFLIGHT = [
-    Row("choose one of those", put("objective", "spearman"), first_listed),
+    Row("name one of those", put("objective", "spearman"), first_listed),
     Row(
         "lower search.trials, or raise budget.disk_gb",
         steps(put("search.trials", 100), put("budget", {"disk_gb": 1.0})),

@@ -146,7 +146,7 @@ FOLLOWERS: list[tuple[str, Callable[[World, Fault, Match], None]]] = [
     (r"write '(\w+: [^']+)'(?:,? .+)?", _write_key),
     (r"write (\w+)", _write_value),
     (r"set (\w+) to the provider's key.*", _set_variable),
-    (r"(?:.*, )?(?:run|remove it with) `(embedsweep [^`]+)`.*", _run),
+    (r"(?:.*, )?(?:then )?(?:run|remove it with) `(embedsweep [^`]+)`.*", _run),
     (r"run `((?:\w+=\S+ )*mlflow [^`]+)`.*", _run_mlflow),
     (r"give (--[\w-]+(?: \S+)?)", _type_option),
 ]

@@ -99,20 +99,8 @@ MODELS = [
     Row("correct the path", base("./none"), then(steps(saved, base("./saved")))),
     Row("give a hub name or a folder", base("no/such@main"), then(BASE)),
     Row(
-        "check the name and the network, give a folder, or use {…}, which needs no hub",
-        base("no/such"),
-        lambda world, fault: world.put(
-            f"{ARM}.base_model", fault.fix.split(" or use ")[1].split(",")[0]
-        ),
-    ),
-    Row(
         "save it with sentence-transformers' model.save(folder), which writes safetensors",
         steps(half_saved(".json", ".txt"), base("./saved")),
-        then(saved),
-    ),
-    Row(
-        "give a folder saved by sentence-transformers",
-        steps(half_saved(".safetensors"), embed("./saved")),
         then(saved),
     ),
     Row(

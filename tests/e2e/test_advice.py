@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e import (
+    advice_bases,
     advice_commands,
     advice_config,
     advice_data,
@@ -26,6 +27,7 @@ from tests.e2e.advice_world import Row, World, sound
 from tests.e2e.conftest import alone
 
 AREAS = (
+    advice_bases,
     advice_commands,
     advice_config,
     advice_data,
@@ -60,7 +62,6 @@ NOT_FOLLOWED: dict[str, str] = {
     "name one model at least": _A_PROGRAM,
     "name two other models": _A_PROGRAM,
     "open the folder with the backend of its kind": _A_PROGRAM,
-    'pass params={"input_type": "query"} or params={"input_type": "document"}': _A_PROGRAM,
     "take the arm out, or give it another provider": _A_PROGRAM,
     "look for another process that moves it, and promote again": _ANOTHER,
     "promote again, without changing the data meanwhile": _ANOTHER,

@@ -54,7 +54,7 @@ def test_a_commit_or_a_tag_is_taken_and_else_the_newest_commit(hub: Path) -> Non
 
 
 def test_a_revision_that_is_not_there_is_named(hub: Path) -> None:
-    with pytest.raises(StoreError, match=r"'owner/name' at revision 'v9'.*name and revision"):
+    with pytest.raises(StoreError, match=r"'owner/name' at revision 'v9'.*remove revision and use"):
         base_folder(NAME, "v9")
 
 

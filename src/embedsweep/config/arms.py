@@ -142,7 +142,8 @@ class AdapterArm(_WithProvider, TrainedArm):
     def _revision_of_a_local_model(self) -> AdapterArm:
         if self.revision is not None and self.provider_name is not None:
             why = f"{self.provider_name} takes no revision of a model"
-            raise refused(why, "remove revision, or remove the provider", at="revision")
+            given = "provider" if self.provider else "base_url"
+            raise refused(why, f"remove revision, or remove {given}", at="revision")
         return self
 
     def knobs(self) -> dict[str, Domain]:

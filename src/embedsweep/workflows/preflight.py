@@ -151,7 +151,7 @@ def _unknown_measures(experiment: Experiment, dataset: Dataset) -> list[Fault]:
             f"measure {str(measure)!r}",
             str(experiment.path),
             f"this data does not give it; what is measured on it: {listed}",
-            "choose one of those",
+            "name one of those",
         )
         for measure in (experiment.objective, *policy.guards, *sorted(policy.unguarded))
         if measure not in given

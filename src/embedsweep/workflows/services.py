@@ -122,6 +122,6 @@ class Services:
                 f"backend {kind!r}",
                 "this installation",
                 f"it has {', '.join(sorted(self.backends))}",
-                "choose one of those",
+                "name one of those",
             )
         return self.backends[kind]

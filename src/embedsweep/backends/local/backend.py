@@ -9,7 +9,12 @@ from sentence_transformers import SentenceTransformer
 
 from embedsweep.backends.local.array_store import ArrayStore
 from embedsweep.backends.local.base_models import base_folder, base_model_digest
-from embedsweep.backends.local.devices import best_device, fast_precision, keep_freed_memory
+from embedsweep.backends.local.devices import (
+    best_device,
+    fast_precision,
+    keep_freed_memory,
+    lacks_memory,
+)
 from embedsweep.backends.local.encoder import LocalEmbedder
 from embedsweep.backends.local.opening import open_model
 from embedsweep.backends.local.prompts import apply_prompts
@@ -64,7 +69,9 @@ class LocalBackend:
                 training = Training(model, recipe, data, self._precision, self._store)
                 listener.on_fact("steps", str(training.total_steps))
                 training.run(listener)
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
             raise TrialFailure(
                 "out_of_memory",
                 f"{error}; a smaller batch_size or train_tokens, or the cached loss, needs less",

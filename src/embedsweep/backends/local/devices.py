@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,11 +17,24 @@ from embedsweep.core.errors import UsageError
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of glibc's ``mallopt`` parameters (malloc.h)."""
 
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory")
+"""What torch says on a CPU (of Linux, of Windows) and on other devices."""
+
 PRECISION = "EMBEDSWEEP_PRECISION"
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _TENSOR_CORES = (7, 0)
 """The compute capability of the first GPUs that multiply faster in float16 (Volta)."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Return whether the error says that memory does not suffice.
+
+    Torch has a class for it on CUDA only; elsewhere it raises a plain `RuntimeError`.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
 def best_device() -> str:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from sentence_transformers import SentenceTransformer
 
-from embedsweep.backends.local.devices import best_device
+from embedsweep.backends.local.devices import best_device, lacks_memory
 from embedsweep.backends.local.encoder import LocalEmbedder
 from embedsweep.backends.local.opening import (
+    SAVE_AGAIN,
     fast_tokenizer,
     first_line,
     open_model,
@@ -59,6 +59,12 @@ def examine(
     except DataError as error:
         named = [replace(fault, what=f"base model {name!r}") for fault in error.faults]
         raise DataError.of(named) from error.__cause__
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        why = f"memory does not suffice for the model and the longest texts: {first_line(error)}"
+        fix = "choose a smaller model, or lower model_max_length in its tokenizer_config.json"
+        raise DataError(f"base model {name!r}", str(folder), why, fix) from error
     return coverage
 
 
@@ -75,17 +81,14 @@ def _embed(model: SentenceTransformer, texts: tuple[str, ...], folder: Path) -> 
     for role in dict.fromkeys(map(embedder.effective_role, TextRole)):
         try:
             vectors = embedder.embed(texts, role)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            fix = "choose a smaller model, or lower model_max_length in its tokenizer_config.json"
-            why = f"memory does not suffice for the longest texts: {first_line(error)}"
-            raise DataError("model", str(folder), why, fix) from error
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise DataError("model", str(folder), *_failure(error)) from error
         if not np.isfinite(vectors).all():
             why = "its vectors of the longest texts are not finite: its weights hold NaN, infinity"
             why += " or values that are too large"
-            fix = "download or save the model again, or choose another one"
-            raise DataError("model", str(folder), why, fix)
+            raise DataError("model", str(folder), why, SAVE_AGAIN)
 
 
 def _failure(error: Exception) -> tuple[str, str]:
@@ -94,8 +97,7 @@ def _failure(error: Exception) -> tuple[str, str]:
         return (
             f"it cannot embed the longest texts of the data, because its tokenizer gives tokens or "
             f"positions that the network has no row for ({first_line(error)})",
-            "use the tokenizer that the weights were trained with, or lower model_max_length in "
-            "tokenizer_config.json to the positions of the network",
+            "use the tokenizer that the weights were trained with, or choose another model",
         )
     if isinstance(error, KeyError) and error.args == ("sentence_embedding",):
         return (
@@ -106,5 +108,5 @@ def _failure(error: Exception) -> tuple[str, str]:
     return (
         f"it cannot embed the longest texts of the data: {type(error).__name__}: "
         f"{first_line(error)}",
-        "try the model with SentenceTransformer(folder).encode(texts), or choose another one",
+        SAVE_AGAIN,
     )

@@ -20,7 +20,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
+from embedsweep.backends.local.devices import lacks_memory
 from embedsweep.core.errors import DataError
+
+SAVE_AGAIN = "download or save the model again, or choose another one"
 
 _POSITIONS = re.compile(r"(?:\w+_)?position_embeddings?|embed_positions|wpe")
 """Names of the tables that have one row per position (BERT and its kin, CLIP; BART and OPT; GPT-2).
@@ -57,15 +60,14 @@ def open_model(folder: Path, device: str) -> SentenceTransformer:
             if isinstance(module, Transformer):
                 _set_pad_token(module, folder)
                 _limit_length(module, folder)
-    except (DataError, MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
-        fix = "download or save the model again; it must be in the form of sentence-transformers"
+        if isinstance(error, DataError) or lacks_memory(error):
+            raise
         # The library's own sentence points to a report that it printed before.
         why = "config.json states other sizes than the weights have"
         if "ignore_mismatched_sizes" not in str(error):
             why = first_line(error).rstrip(".")
-        raise DataError("model", str(folder), why, fix) from error
+        raise DataError("model", str(folder), why, SAVE_AGAIN) from error
     # The card refers to its model and the model to its card: such a cycle keeps the weights in
     # memory until Python's cyclic garbage collector runs, which is after several more models.
     model.model_card_data.model = weakref.proxy(model)  # type: ignore[assignment]

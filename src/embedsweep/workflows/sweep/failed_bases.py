@@ -43,7 +43,8 @@ def report_failed(
                     str(experiment.path),
                     f"it cannot embed the data untuned ({failure.kind}: {failure.message}), so "
                     "that no recipe of it was tried",
-                    "correct that or name another base model, then sweep with --new-study",
+                    "correct that or name another base model, then run `embedsweep sweep "
+                    "EXPERIMENT.yaml --new-study`",
                 )
                 for base, failure in failed.items()
             ]
