@@ -157,6 +157,17 @@ def test_a_rate_that_blows_up_is_a_failure_with_its_reason(
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_memory_that_does_not_suffice_is_a_failure_on_a_cpu_too(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    def exhaust(end: EpochEnd) -> None:
+        torch.empty(2**50, dtype=torch.uint8)
+
+    with pytest.raises(TrialFailure, match="a smaller batch_size") as failure:
+        backend.train(recipe(Loss.COSENT), PAIRS, tmp_path, TrainingListener(on_epoch=exhaust))
+    assert failure.value.kind == "out_of_memory"
+
+
 def test_the_listener_can_stop_it(backend: LocalBackend, tmp_path: Path) -> None:
     def stop(end: EpochEnd) -> None:
         raise StopTraining
@@ -181,7 +192,7 @@ def test_training_reads_no_more_tokens_than_told_and_serving_reads_all(
 def test_base_models_that_lead_nowhere() -> None:
     with pytest.raises(UsageError, match="no such folder"):
         base_folder("./no/such/folder")
-    with pytest.raises(StoreError, match="needs no hub"):
+    with pytest.raises(StoreError, match="need no hub"):
         base_folder("someone/no-such-model")
 
 

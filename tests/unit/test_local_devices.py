@@ -1,4 +1,4 @@
-"""Which precision a device computes in, and TF32 for no longer than it is asked for."""
+"""Which precision a device computes in, TF32 for no longer than needed, and errors of memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from threading import Barrier
 import pytest
 import torch
 
-from embedsweep.backends.local.devices import fast_precision, gpu_precision, tf32_products
+from embedsweep.backends.local.devices import (
+    fast_precision,
+    gpu_precision,
+    lacks_memory,
+    tf32_products,
+)
 from embedsweep.core.errors import UsageError
 
 
@@ -97,3 +102,14 @@ def test_threads_that_overlap_do_not_leave_it_set() -> None:
         pool.submit(first)
         assert pool.submit(second).result() == "tf32"
     assert setting() == before
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((2**50,), True), ((-1,), False)], ids=["too large", "control"]
+)
+def test_what_a_cpu_has_no_memory_for_is_told_from_other_errors(
+    size: tuple[int, ...], expected: bool
+) -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(size, dtype=torch.uint8)
+    assert lacks_memory(error.value) is expected
