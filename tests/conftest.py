@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# The processes that run tests side by side are given a width; without one, tables are not narrowed.
+os.environ.pop("COLUMNS", None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -158,6 +159,25 @@ def said(process: subprocess.Popen[str], is_it: Callable[[str], bool]) -> str:
         if is_it(line):
             return line
     raise AssertionError("".join(before))
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
+
+def running(project: Project, experiment: str) -> None:
+    """Wait until a trial of the experiment is running."""
+    until(lambda: any(run.info.status == "RUNNING" for run in project.runs(experiment)))
+
+
+def submitted(project: Project) -> bool:
+    """Whether a job of the project is at its provider."""
+    jobs = project.call("jobs", "--json").document
+    return any(job["state"] == "submitted" for job in jobs)
 
 
 def ended_of(process: subprocess.Popen[str]) -> Ended:

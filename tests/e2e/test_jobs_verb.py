@@ -11,7 +11,7 @@ import pytest
 
 from embedsweep.core.jobs import Account, Charge
 from embedsweep.stores.job_book import SqlJobBook
-from tests.e2e.projects import PAIRS, Ended, Project, ended_of, said
+from tests.e2e.projects import PAIRS, Ended, Project, ended_of, submitted, until
 from tests.integration.misbehaving_provider import KEY, Misbehaving
 
 INTERRUPTED = 130
@@ -104,7 +104,7 @@ def remote(tmp_path: Path, provider: Misbehaving) -> Project:
 def interrupted(project: Project, *options: str) -> Ended:
     """A sweep that got Ctrl-C while its job ran."""
     process = project.start("sweep", "remote.yaml", "--json", *options)
-    said(process, lambda line: line.startswith("trial 0: ") and "steps" in line)
+    until(lambda: submitted(project))
     process.send_signal(signal.SIGINT)
     ended = ended_of(process)
     assert ended.code == INTERRUPTED

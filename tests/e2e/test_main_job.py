@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from embedsweep.core.experiment import DataSpec
 from embedsweep.data import load_dataset
-from tests.e2e.projects import Project, said
+from tests.e2e.projects import Project, running, said
 
 EXPERIMENT = """
 name: docs
@@ -52,7 +52,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def swept(project: Project) -> dict[str, Any]:
     """The JSON document of a sweep that was killed in its second trial and called again."""
     first = project.start("sweep", "docs.yaml", "--json")
-    said(first, lambda line: line.startswith("trial 1:"))
+    said(first, lambda line: line.startswith("trial 0:"))
+    running(project, "docs")
     first.send_signal(signal.SIGKILL)
     first.communicate()
     left = [run.info.status for run in project.runs("docs")]

@@ -12,7 +12,7 @@ from subprocess import Popen
 
 import pytest
 
-from tests.e2e.projects import PAIRS, Ended, Project, ended_of, trials_by_arm
+from tests.e2e.projects import PAIRS, Ended, Project, ended_of, submitted, trials_by_arm, until
 from tests.integration.misbehaving_provider import Misbehaving
 
 pytestmark = pytest.mark.slow
@@ -189,14 +189,9 @@ def test_a_crash_report_has_no_key(project: Project, provider: Misbehaving) -> N
     process: Popen[str] = project.start("sweep", "secret.yaml", "--debug")
     # A core is a picture of the memory; whoever has cores written has the keys written with them.
     resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith("trial 1: ") and "steps" in line:
-            process.send_signal(signal.SIGABRT)
-    ended = ended_of(process)
-    crash = Ended(ended.code, ended.out, "".join(lines))
+    until(lambda: submitted(project))
+    process.send_signal(signal.SIGABRT)
+    crash = ended_of(process)
     assert crash.code == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in crash.err
     assert spread(project, [crash]) == NOWHERE

@@ -20,8 +20,11 @@ from tests.e2e.projects import (
     Project,
     ended_of,
     members,
+    running,
     said,
+    submitted,
     trials_by_arm,
+    until,
 )
 
 ARMS = {
@@ -120,7 +123,10 @@ class Swept:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     project = project_of(tmp_path_factory.mktemp("project"), *ARMS)
     process = project.start("sweep", "groups.yaml", "--json")
-    said(process, lambda line: line.startswith("trial 2: ") and "steps" in line)
+    said(process, lambda line: line.startswith("trial 1: "))
+    running(project, "groups")
+    # The service trains in a process of its own.
+    until(lambda: len(members(process.pid)) > 1)
     port = json.loads(port_file(project).read_text())
     seen = answers(port), len(members(process.pid))
     ended = ended_of(process)
@@ -234,7 +240,8 @@ def test_killed_in_a_job_and_called_again_it_submits_no_second_one(tmp_path: Pat
     arm, _, hosted = experiment.read_text().rpartition("batch_size: 32")
     experiment.write_text(f"{arm}batch_size: 8{hosted}")  # long enough to be killed in
     first = project.start("sweep", "groups.yaml", "--json")
-    said(first, lambda line: line.startswith("trial 1: ") and "steps" in line)
+    said(first, lambda line: line.startswith("trial 0: "))
+    until(lambda: submitted(project))
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=PATIENCE)
     (before,) = project.run("jobs", "--json").document

@@ -117,7 +117,7 @@ def test_a_hub_model_s_commit_is_told_and_a_folder_has_none(
     commit = "0123456789abcdef0123456789abcdef01234567"
     folders = {"owner/name": tmp_path / "models--owner--name" / "snapshots" / commit}
     folders["mine"] = tmp_path / "mine"
-    monkeypatch.setattr(base_models, "base_folder", folders.__getitem__)
+    monkeypatch.setattr(base_models, "base_folder", lambda name, revision: folders[name])
     of = provenance_of(replace(experiment(tmp_path)))
     told = [of(BaselineRecipe(method="untuned", base_model=name))["base_model"] for name in folders]
     assert told == [{"commit": commit}, {}]
