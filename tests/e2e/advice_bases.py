@@ -274,6 +274,11 @@ OTHER_ROLE = 'pass params={"input_type": "query"} or params={"input_type": "docu
 
 USED = [
     Row(
+        "name another model",
+        steps(broken("weights that are not finite"), type_(f"evaluate ./tiny {EXPERIMENT}")),
+        then(type_(f"evaluate {MINILM} {EXPERIMENT}")),
+    ),
+    Row(
         "correct that or name another base model, then run `embedsweep sweep EXPERIMENT.yaml "
         "--new-study`",
         no_base_left,

@@ -65,6 +65,11 @@ def swept(project: Project) -> dict[str, Any]:
     return document
 
 
+def recorded(promotion: dict[str, Any]) -> dict[str, Any]:
+    """The decision as later calls show it."""
+    return {**promotion, "recorded": True}
+
+
 def test_killed_and_called_again_it_loses_and_repeats_nothing(
     project: Project, swept: dict[str, Any]
 ) -> None:
@@ -108,7 +113,7 @@ def test_a_finished_sweep_is_not_run_again(project: Project, swept: dict[str, An
     again = project.call("sweep", "docs.yaml", "--json").document
     assert len(project.runs("docs")) == before
     assert again["best"] == swept["best"]
-    assert again["promotion"] == swept["promotion"]
+    assert again["promotion"] == recorded(swept["promotion"])
     assert len(project.runs("docs", kind="promotion")) == 1
 
 
@@ -183,7 +188,7 @@ def test_history_and_promote_stand(project: Project, swept: dict[str, Any]) -> N
     rows = project.call("history", "docs", "--json").document
     assert [row["verdict"] for row in rows] == [promotion["verdict"]]
     code = 0 if promotion["verdict"] == "promoted" else 5
-    assert project.call("promote", "docs.yaml", "--json", code=code).document == promotion
+    assert project.call("promote", "docs.yaml", "--json", code=code).document == recorded(promotion)
 
 
 def test_an_edited_record_ends_promotion_and_shows_what_the_sweep_found(
@@ -201,7 +206,8 @@ def test_an_edited_record_ends_promotion_and_shows_what_the_sweep_found(
     assert "docs: 2 trials" in ended.out
     assert "the record of looks and decisions in registered model 'docs'" in ended.err
     assert "the record of looks and decisions" in doctor.out + doctor.err
-    assert project.call("sweep", "docs.yaml", "--json").document["promotion"] == swept["promotion"]
+    again = project.call("sweep", "docs.yaml", "--json").document["promotion"]
+    assert again == recorded(swept["promotion"])
 
 
 def test_the_champion_is_served(project: Project, swept: dict[str, Any]) -> None:

@@ -31,8 +31,9 @@ from embedsweep.cli import (
     ui,
 )
 from embedsweep.cli.commands import runnable
-from embedsweep.core.errors import UserError
+from embedsweep.core.errors import DataError, UserError
 from embedsweep.core.interrupts import Terminated, terminable
+from embedsweep.core.trial import TrialFailure
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -133,6 +134,15 @@ def _refuse_unknown_verb(arguments: Sequence[str]) -> None:
     sys.exit(UserError.exit_code)
 
 
+def _run(options: argparse.Namespace) -> int:
+    """Run the verb. What ends only a trial of a sweep ends a command that uses one model."""
+    try:
+        return int(options.run(options))
+    except TrialFailure as failure:
+        why = f"{failure.kind}: {failure.message}"
+        raise DataError("model", "its embeddings", why, "name another model") from failure
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -143,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     try:
         with terminable(), _log_on_stderr():
-            return int(options.run(options))
+            return _run(options)
     except UserError as error:
         if options.debug:
             traceback.print_exc()

@@ -148,5 +148,5 @@ def _card(served: Served, default_role: TextRole | None) -> ModelCard:
         dimension=None if embedder is None else embedder.dimension,
         fingerprint=served.fingerprint,
         roles=roles or None,
-        default_role=default_role if roles else None,
+        default_role=default_role,
     )

@@ -84,7 +84,9 @@ def serve(
 def _described(model: LoadedModel, default_role: TextRole | None) -> str:
     details = f"dimension {model.embedder.dimension}"
     if roles := distinct_roles(model.embedder.effective_role):
-        details += f", roles {', '.join(roles)}, default role {default_role or 'none'}"
+        details += f", roles {', '.join(roles)}"
+    if roles or default_role:
+        details += f", default role {default_role or 'none'}"
     return f"{model} ({details})"
 
 

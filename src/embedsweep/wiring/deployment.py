@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def export(stores: str | None, reference: str, folder: Path) -> None:
     """Copy a registered model into a new folder, its files and its canaries verified.
 
-    An adapter over a local model is saved as one model that sentence-transformers opens.
+    An adapter over a local model is saved as one model; see `backends.export.export_model`.
     """
-    from embedsweep.backends.adapter.export import export_adapter
+    from embedsweep.backends.export import export_model
 
     if folder.exists():
         raise UsageError(
@@ -39,7 +39,7 @@ def export(stores: str | None, reference: str, folder: Path) -> None:
         fetched = open_registry(stores).fetch(reference, work)
         embedder = open_model(fetched)
         check_canaries(embedder, work, reference)
-        if export_adapter(embedder, folder):
+        if export_model(embedder, folder):
             check_canaries(open_model(folder), work, str(folder))
         else:
             shutil.copytree(fetched, folder)

@@ -30,6 +30,8 @@ LOOPBACK_FOLDER = "loopback"
 SERVICE_FOLDER = "fine-tuning"
 CACHE_FOLDER = "embeddings"
 ARRAYS_FOLDER = "arrays"
+SERVER_PATIENCE = 20.0
+"""Seconds that a command waits for a server that a person named; a sweep waits longer."""
 REGISTERED = ("models:/", "runs:/")
 
 
@@ -240,7 +242,7 @@ def model_at(
         )
     with providers(locations(stores).home, {}) as known:
         connect = partial(known.connect, key_variable=key_variable)
-        yield open_hosted_base(Base(name, url.rstrip("/")), connect)
+        yield open_hosted_base(Base(name, url.rstrip("/")), connect, SERVER_PATIENCE)
 
 
 def _opened(known: Providers, folder: Path) -> Embedder:

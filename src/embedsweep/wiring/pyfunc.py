@@ -91,7 +91,9 @@ def _read(model_input: Any, named: str | None) -> tuple[list[str], list[str | No
         others = [column for column in columns if column != INPUT_TYPE]
         texts = _listed(model_input[INPUT if INPUT in columns else others[0]].tolist())
         if INPUT_TYPE in columns:
-            return texts, [each or named for each in model_input[INPUT_TYPE].tolist()]
+            # An empty cell is not a number.
+            cells = model_input[INPUT_TYPE].tolist()
+            return texts, [each if isinstance(each, str) and each else named for each in cells]
         return texts, [named] * len(texts)
     if isinstance(model_input, dict):
         texts, named = _listed(model_input[INPUT]), model_input.get(INPUT_TYPE) or named

@@ -16,7 +16,7 @@ from embedsweep.backends.hosted.jobs import Following
 from embedsweep.backends.hosted.meter import Meter
 from embedsweep.backends.hosted.order import JobOrder
 from embedsweep.backends.hosted.progress import Checkpoint
-from embedsweep.backends.hosted.provider import Provider
+from embedsweep.backends.hosted.provider import PATIENCE, Provider
 from embedsweep.backends.hosted.settings import HostedSettings
 from embedsweep.backends.hosted.submission import Submission
 from embedsweep.backends.hosted.training_file import training_file
@@ -204,10 +204,10 @@ def open_hosted(
     return HostedEmbedder(provider, _model(values), meter)
 
 
-def open_hosted_base(base: Base, connect: Connect) -> HostedEmbedder:
+def open_hosted_base(base: Base, connect: Connect, patience: float = PATIENCE) -> HostedEmbedder:
     """A provider's model as it comes; for what embeds and never trains, such as serving."""
-    provider = provider_of(base)
-    return HostedEmbedder(Provider(provider, connect(provider)), _untuned(base))
+    name = provider_of(base)
+    return HostedEmbedder(Provider(name, connect(name), patience=patience), _untuned(base))
 
 
 def _untuned(base: Base) -> HostedModel:

@@ -1,4 +1,4 @@
-"""A head and its frozen model as one sentence-transformers model that needs nothing of ours."""
+"""A model in a form that sentence-transformers opens without embedsweep."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ from embedsweep.backends.local.encoder import LocalEmbedder
 from embedsweep.core.ports import Embedder
 
 
-def export_adapter(embedder: Embedder, folder: Path) -> bool:
-    """Save an adapter over a local model as modules of the library: the frozen model and its head.
+def export_model(embedder: Embedder, folder: Path) -> bool:
+    """Save a model of this machine so that the library alone gives the same embeddings.
+
+    An adapter becomes one model: its frozen model and its head. A model that does not normalise
+    its embeddings gets a module that does, because embedsweep always does.
 
     Args:
         embedder: Any opened model.
         folder: A new folder.
 
     Returns:
-        Whether it is such an adapter. Nothing is saved of any other model.
+        Whether the model was saved. If not, its own files are such a model already, or a provider
+        computes its embeddings.
     """
-    if not isinstance(embedder, AdapterEmbedder) or not isinstance(embedder.base, LocalEmbedder):
+    if isinstance(embedder, AdapterEmbedder) and isinstance(embedder.base, LocalEmbedder):
+        base = embedder.base.model
+        added = [Normalize(), *_dense(embedder.head), Normalize()]
+    elif isinstance(embedder, LocalEmbedder) and not isinstance(embedder.model[-1], Normalize):
+        base, added = embedder.model, [Normalize()]
+    else:
         return False
-    base = embedder.base.model
-    modules = [*base, Normalize(), *_dense(embedder.head), Normalize()]
     model = SentenceTransformer(
-        modules=modules,
+        modules=[*base, *added],
         device="cpu",
         prompts={name: prompt or "" for name, prompt in base.prompts.items()},
         default_prompt_name=base.default_prompt_name,

@@ -1,4 +1,4 @@
-"""An adapter over a local model, exported: plain sentence-transformers opens it."""
+"""Exported models: plain sentence-transformers opens them and gives the same embeddings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 
 from embedsweep import wiring
 from embedsweep.backends.adapter.backend import AdapterBackend
-from embedsweep.backends.adapter.export import export_adapter
+from embedsweep.backends.export import export_model
 from embedsweep.backends.local.backend import LocalBackend
 from embedsweep.backends.local.base_models import EMBEDDED
 from embedsweep.core.ports import TrainingListener
@@ -49,7 +50,7 @@ def test_the_export_gives_the_adapter_s_embeddings(local, head, width, prompts, 
         seed=7,
     )
     adapter = trained(local, recipe, tmp_path / "adapter")
-    assert export_adapter(adapter, tmp_path / "exported")
+    assert export_model(adapter, tmp_path / "exported")
     plain = SentenceTransformer(str(tmp_path / "exported"), device="cpu")
     untuned = local.embedder(Base(EMBEDDED, prompts=prompts))
     ours = {TextRole.QUERY: plain.encode_query, TextRole.DOCUMENT: plain.encode_document}
@@ -62,8 +63,21 @@ def test_the_export_gives_the_adapter_s_embeddings(local, head, width, prompts, 
     np.testing.assert_allclose(reopened.embed(TEXTS), adapter.embed(TEXTS), atol=1e-6)
 
 
+def test_a_model_that_does_not_normalise_is_exported_with_a_module_that_does(local, tmp_path):
+    *modules, last = local.embedder(Base(EMBEDDED)).model
+    assert isinstance(last, Normalize)
+    SentenceTransformer(modules=modules, device="cpu").save(str(tmp_path / "model"))
+    model = local.open(tmp_path / "model")
+    assert export_model(model, tmp_path / "exported")
+    found = SentenceTransformer(str(tmp_path / "exported"), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(found, model.embed(TEXTS), atol=1e-6)
+    # The control: the model's own files give other lengths.
+    bare = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(TEXTS)
+    assert not np.allclose(bare, model.embed(TEXTS), atol=1e-2)
+
+
 def test_no_other_model_is_exported_so(local, tmp_path):
-    assert not export_adapter(local.embedder(Base(EMBEDDED)), tmp_path / "exported")
+    assert not export_model(local.embedder(Base(EMBEDDED)), tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
 
 
