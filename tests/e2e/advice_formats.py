@@ -58,7 +58,7 @@ KINDS = {
 
 def as_quoted(world: World, fault: Fault) -> None:
     """Write the first lines that the advice quotes under ``data``."""
-    told = fault.fix.split("; or ")[0]
+    told = fault.fix.split(" if it does")[0].split("; or ")[0]
     for text in re.findall(r"'(\w+: [^']+)'", told):
         for key, value in yaml.safe_load(text).items():
             world.put(f"data.{key}", value)
@@ -76,6 +76,14 @@ TWO_KINDS = rows(
         for i in range(60)
     ]
 )
+
+
+def flagged(key: str, yes: object, no: object) -> list[dict[str, object]]:
+    """Pairs, each next to one that does not belong together."""
+    kept = [{**row, key: yes} for row in PAIRS]
+    return [*kept, *({**row, "positive": f"other {n}", key: no} for n, row in enumerate(PAIRS))]
+
+
 MARKED = [{**row, "label": 0} for row in PAIRS]
 
 LISTED = [{**row, "positive": [row["positive"]], "label": [1]} for row in PAIRS]
@@ -93,6 +101,21 @@ COLUMNS = [
         then(csv(CSV_ROWS)),
     ),
     Row("write under data one of these: {…}", file(TRAIN, TWO_KINDS), as_quoted, code=2),
+    Row(
+        "write under data {…} if it does; or {…} if no column does",
+        steps(pairs, file(TRAIN, rows(flagged("flag", "yes", "no")))),
+        as_quoted,
+    ),
+    Row(
+        "write 1 or 0; if it says something else, {…}{…}",
+        steps(pairs, file(TRAIN, rows(flagged("label", "good", "bad")))),
+        then(file(TRAIN, rows(flagged("label", 1, 0)))),
+    ),
+    Row(
+        "keep the rows of entailment alone and drop the column, or write 1 or 0",
+        steps(pairs, file(TRAIN, rows(flagged("label", "entailment", "neutral")))),
+        then(file(TRAIN, rows(flagged("label", 1, 0)))),
+    ),
     Row("name one under data: 'columns: {{…}: {…}}'", file(TRAIN, TWO_TEXTS), as_quoted),
     Row(
         "name one under data: 'columns: {{…}: {…}}'",

@@ -61,8 +61,7 @@ def test_columns_are_recognised_by_name(tmp_path, header, format_, said):
     ("header", "value", "why"),
     [
         ("query,passage,score", 0.5, "which fit pairs and scored"),
-        ("question,answer,label", "billing", "which fit pairs and labelled"),
-        ("premise,hypothesis,label", None, "which fit pairs and labelled"),
+        ("question,answer,label", "billing", 'label holds "billing", expected 1 or 0'),
         ("utterance,intent,category", "x", "intent and category could be the label"),
         ("question,context,answer", "x", "context and answer could be the positive"),
     ],
@@ -122,9 +121,24 @@ def load_or_say(path, options) -> str:
 
 
 @pytest.mark.parametrize(
-    "marks", [(1, 0), ("1", "0"), (1.0, 0.0), (True, False), ("true", "False")], ids=str
+    "marks",
+    [
+        *((1, 0), ("1", "0"), (1.0, 0.0), (True, False), ("true", "False"), (1, -1)),
+        *(("yes", "no"), ("Y", "N"), ("pos", "neg"), ("positive", "negative")),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("names", ["anchor,positive,label", "query,passage,label"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "anchor,positive,label",
+        "query,passage,label",
+        "query,document,relevance",
+        "query,doc,target",
+        "question1,question2,is_match",
+        "sentence1,sentence2,gold",
+    ],
+)
 def test_pairs_with_labels_are_the_triplets_they_came_from(tmp_path, marks, names):
     first, second, label = names.split(",")
     rows, triplets = [], []
@@ -156,6 +170,64 @@ def test_a_label_that_is_neither_is_a_fault_with_its_line(tmp_path):
     fault = only_fault(write_jsonl(tmp_path / "train.jsonl", rows))
     assert (fault.line, fault.what) == (151, "key 'label'")
     assert "found 2, expected 1 or 0" in fault.why
+
+
+@pytest.mark.parametrize("name", ["relevance", "rel", "grade", "relevance_label"])
+def test_grades_beside_a_pair_are_kept_and_grade_0_is_a_negative(tmp_path, name):
+    rows = [
+        {"query": f"q {n}", "document": f"d {n} {grade}", name: grade}
+        for n in range(30)
+        for grade in (0, 1, 2, 3)
+    ]
+    pairs = load(write_jsonl(tmp_path / "train.jsonl", rows)).train.pairs
+    assert {pair.grade for pair in pairs} == {1, 2, 3}
+    assert all(pair.positive.endswith(f" {pair.grade}") for pair in pairs)
+    assert all(pair.negatives == (pair.positive[:-1] + "0",) for pair in pairs)
+
+
+@pytest.mark.parametrize("values", [(0, 1), (True, False), ("no", "yes"), (0, 1, 2, 3), ("0", "2")])
+def test_an_unread_column_of_marks_beside_a_pair_is_an_error_until_it_is_settled(tmp_path, values):
+    rows = [
+        {"query": f"q {n // 4}", "document": f"d {n}", "flagged": values[n % len(values)]}
+        for n in range(200)
+    ]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    fault = only_fault(path)
+    assert "flagged may say which texts do not belong together" in fault.why
+    assert "flagged may say" in only_fault(path, format="pairs").why
+    as_marks, as_plain = advised(fault.fix)
+    assert all(pair.negatives for pair in load(path, **as_marks).train.pairs)
+    as_plain["columns"]["label"] = ""  # what null in the experiment's file becomes
+    assert not any(pair.negatives for pair in load(path, **as_plain).train.pairs)
+
+
+@pytest.mark.parametrize("values", [(1, 1), (1, 2), (0, 900), (0.2, 0.7), ("a", "no")])
+def test_other_unread_columns_beside_a_pair_are_a_note(tmp_path, values):
+    rows = [{"query": f"q {n}", "document": f"d {n}", "x": values[n % 2]} for n in range(60)]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    assert f"{path}: not read: x (60 rows)" in load(path).warnings
+
+
+@pytest.mark.parametrize("format_", [None, "pairs"])
+@pytest.mark.parametrize(
+    "classes", [(0, 1, 2), (0, 1, 2, -1), ("entailment", "neutral", "contradiction")]
+)
+def test_classes_of_inference_are_never_dropped_from_a_pair(tmp_path, classes, format_):
+    rows = [
+        {"premise": f"p {n}", "hypothesis": f"h {n}", "label": classes[n % len(classes)]}
+        for n in range(60)
+    ]
+    fault = only_fault(write_jsonl(tmp_path / "train.jsonl", rows), format=format_)
+    assert "expected 1 or 0" in fault.why
+    assert "keep the rows of entailment alone" in fault.fix
+
+
+def test_a_label_that_cannot_be_read_is_an_error_where_pairs_are_asked_for(tmp_path):
+    rows = [{"query": f"q {n}", "document": f"d {n}", "label": "ab"[n % 2]} for n in range(60)]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    assert 'label holds "a"' in only_fault(path, format="pairs").why
+    plain = load(path, format="pairs", columns={"label": ""})
+    assert f"{path}: not read: label (60 rows)" in plain.warnings
 
 
 def test_mined_lists_of_texts_are_read(tmp_path):

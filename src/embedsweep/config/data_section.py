@@ -26,7 +26,7 @@ from embedsweep.core.experiment import OnOverlap
 
 COLUMNS = {
     "labelled": ("text", "label"),
-    "pairs": ("anchor", "positive", "negative", "label"),
+    "pairs": ("anchor", "positive", "negative", "label", "grade"),
     "scored": ("sentence1", "sentence2", "score"),
 }
 """The fields each format names."""
@@ -61,9 +61,11 @@ class Columns(Section):
 
     text: FieldName | None = None
     label: FieldName | None = None
+    """Of pairs: null says that no column tells whether the texts belong together."""
     anchor: FieldName | None = None
     positive: FieldName | None = None
     negative: FieldName | None = None
+    grade: FieldName | None = None
     sentence1: FieldName | None = None
     sentence2: FieldName | None = None
     score: FieldName | None = None

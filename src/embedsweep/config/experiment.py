@@ -102,7 +102,7 @@ def _data(section: DataSection) -> DataSpec:
         beir=section.beir,
         builtin=section.builtin,
         format=section.format,
-        columns=section.columns.model_dump(exclude_none=True) if section.columns else {},
+        columns=_columns(section),
         split=SplitRule(split.valid, split.test, split.seed, split.group_by) if split else None,
         score_range=section.score_range,
         on_overlap=section.on_overlap,
@@ -111,6 +111,15 @@ def _data(section: DataSection) -> DataSpec:
         max_valid=section.max_valid,
         slice_by=section.slice_by,
     )
+
+
+def _columns(section: DataSection) -> dict[str, str]:
+    """The columns by field; a label that is null in the file is an empty name."""
+    columns = section.columns
+    if columns is None:
+        return {}
+    has_none = "label" in columns.model_fields_set and columns.label is None
+    return {**columns.model_dump(exclude_none=True), **({"label": ""} if has_none else {})}
 
 
 def _data_name(section: DataSection) -> str:

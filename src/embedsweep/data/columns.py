@@ -9,12 +9,19 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from embedsweep.data.fields import MISSING, Field, Kind, flattened, look_up, mark_of
-from embedsweep.data.names import SCORE, SYMMETRIC, fold
+from embedsweep.data.fields import MISSING, Field, Kind, flattened, grade_of, look_up, mark_of
+from embedsweep.data.names import MARK_OF_PAIR, SCORE, SYMMETRIC, fold
 from embedsweep.data.records import Record
+from embedsweep.data.text import shorten
 
 _NUMBERED = re.compile(r"(.*[a-z])(\d+)")
 _CLASSES_OF_INFERENCE = frozenset({0.0, 1.0, 2.0})
+_WITHOUT_CLASS = -1.0
+_NAMES_OF_INFERENCE = frozenset({"entailment", "neutral", "contradiction"})
+NO_COLUMN = ""
+"""Stands for the column of a field that the user says the file does not have."""
+
+_SAYS_WHETHER = {Kind.MARK: mark_of, Kind.GRADE: grade_of}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -46,7 +53,9 @@ class Match:
     def as_yaml(self) -> str:
         """The lines that ask for this reading, for a message."""
         named = ", ".join(
-            f"{field}: {_quoted(columns[0])}" for field, columns in self.columns.items() if columns
+            f"{field}: {_quoted(columns[0])}"
+            for field, columns in self.columns.items()
+            if len(columns) == 1  # the numbered columns of one field are recognised again
         )
         return f"'format: {self.format}' and 'columns: {{{named}}}'"
 
@@ -135,8 +144,10 @@ class Columns:
             columns = self._candidates(field, names if field.required else self._all, given)
             taken = {column for others in found.values() for column in others}
             columns = tuple(column for column in columns if column not in taken)
-            if field.kind is Kind.MARK and is_chosen and not given.get(field.name):
-                columns = tuple(column for column in columns if self._are_marks(column))
+            if field.kind in _SAYS_WHETHER and field.name not in given:
+                columns = tuple(c for c in columns if self._may_mark(c, field.kind))
+                if is_chosen and columns and not self._are(columns[0], field.kind):
+                    raise self._unreadable({**found, field.name: columns[:1]}, field.kind, None)
             if len(columns) > 1 and field.kind is not Kind.TEXTS:
                 why = f"the columns are {self._listed()}: {' and '.join(columns)} could be "
                 fix = f"name one under data: 'columns: {{{field.name}: {_quoted(columns[0])}}}'"
@@ -150,7 +161,9 @@ class Columns:
         self, field: Field, names: Collection[str], given: Mapping[str, str]
     ) -> tuple[str, ...]:
         if field.name in given:
-            return (given[field.name],)
+            return (given[field.name],) if given[field.name] != NO_COLUMN else ()
+        if field.kind is Kind.GRADE and given.get("label") is not None:
+            return ()
         if field.kind is Kind.TEXTS:
             many = (n for n in names if _stem(fold(n)) in field.aliases)
             return tuple(sorted(many, key=_number))
@@ -177,7 +190,9 @@ class Columns:
                 left = {"labelled": labelled}
             return left
         first, label = pairs.columns["anchor"][0], pairs.columns["label"]
-        marked = bool(label) and self._are_marks(label[0])
+        kind = Kind.MARK if label else Kind.GRADE
+        label = label or pairs.columns["grade"]
+        marked = bool(label) and self._are(label[0], kind)
         is_of_pair = not label or marked or (scored and scored.columns["score"] == label)
         if labelled is not None and labelled.columns["text"] != ("text",) and is_of_pair:
             del left["labelled"]
@@ -185,9 +200,7 @@ class Columns:
             if scored is not None and not self._are_classes(scored.columns["score"][0]):
                 left.pop("pairs")
             else:
-                as_labelled = labelled or Match("labelled", {"text": (first,), "label": label})
-                unmarked = Match("pairs", {**pairs.columns, "label": ()})
-                return {"pairs": unmarked, "labelled": as_labelled}
+                raise self._unreadable(pairs.columns, kind, labelled)
         elif scored is not None:
             if label or pairs.columns["negative"]:
                 del left["scored"]
@@ -195,14 +208,37 @@ class Columns:
                 del left["pairs"]
         return left
 
-    def _are_marks(self, column: str) -> bool:
-        try:
-            for value in self._values(column):
-                for each in value if isinstance(value, list) else (value,):
-                    mark_of(each)
-        except ValueError:
-            return False
-        return True
+    def _unreadable(
+        self, columns: Mapping[str, tuple[str, ...]], kind: Kind, labelled: Match | None
+    ) -> Unclear:
+        """The column that should say whether the texts of a pair belong together does not."""
+        field = "label" if kind is Kind.MARK else "grade"
+        column = columns[field][0]
+        value = next(each for each in self._parts(column) if not _reads(each, kind))
+        why = (
+            f"the columns are {self._listed()}, and {column} holds {shorten(value)}, "
+            "expected 1 or 0, whether the texts of a pair belong together"
+        )
+        if self._are_classes(column):
+            return Unclear(
+                why, "keep the rows of entailment alone and drop the column, or write 1 or 0"
+            )
+        none = Match("pairs", {**columns, "label": (NO_COLUMN,), "grade": ()})
+        ways = f"; or {labelled.as_yaml()}" if labelled else ""
+        return Unclear(why, f"write 1 or 0; if it says something else, {none.as_yaml()}{ways}")
+
+    def _may_mark(self, column: str, kind: Kind) -> bool:
+        return fold(column) not in MARK_OF_PAIR or self._are(column, kind)
+
+    def _are(self, column: str, kind: Kind) -> bool:
+        """Whether every value is a mark, or a grade; -1, 0 and 1 together are neither."""
+        parts = {str(part).strip() for part in self._parts(column)}
+        signs = {part.removesuffix(".0") for part in parts}
+        return not {"-1", "0"} <= signs and all(_reads(part, kind) for part in parts)
+
+    def _parts(self, column: str) -> Iterator[object]:
+        for value in self._values(column):
+            yield from value if isinstance(value, list) else (value,)
 
     def _numbers(self, column: str) -> set[float] | None:
         """The values as numbers, or None if one is no number."""
@@ -212,9 +248,12 @@ class Columns:
             return None
 
     def _are_classes(self, column: str) -> bool:
-        """Whether the numbers are those of entailment, neutral and contradiction."""
+        """Whether the values are those of entailment, neutral and contradiction."""
+        if {str(part).strip().lower() for part in self._parts(column)} & _NAMES_OF_INFERENCE:
+            return True
         numbers = self._numbers(column) or set()
-        return fold(column) not in SCORE and numbers == set(_CLASSES_OF_INFERENCE)
+        is_score = fold(column) in SCORE
+        return not is_score and numbers - {_WITHOUT_CLASS} == set(_CLASSES_OF_INFERENCE)
 
     def _values(self, column: str) -> Iterator[object]:
         for record in self._records:
@@ -283,6 +322,14 @@ def _is_index(name: str) -> bool:
     return fold(name) in {"id", "idx", "index", "uuid", "indexlevel0"} or name.startswith("Unnamed")
 
 
+def _reads(value: object, kind: Kind) -> bool:
+    try:
+        _SAYS_WHETHER[kind](value)
+    except ValueError:
+        return False
+    return True
+
+
 def _stem(folded: str) -> str:
     numbered = _NUMBERED.fullmatch(folded)
     return numbered[1] if numbered else folded
@@ -294,4 +341,6 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _quoted(name: str) -> str:
+    if name == NO_COLUMN:
+        return "null"
     return name if _PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)

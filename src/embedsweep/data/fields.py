@@ -17,7 +17,11 @@ from embedsweep.data.text import shorten
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-_MARKS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+_MARKS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "y", "positive", "pos"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no", "n", "negative", "neg", "-1", "-1.0"), False),
+}
+_GRADE = re.compile(r"(\d{1,9})(?:\.0*)?", re.ASCII)
 
 MISSING = object()
 """What `look_up` returns if nothing is at the path; null is a value."""
@@ -29,7 +33,8 @@ class Kind(Enum):
     TEXT is text with more than blanks in it; OPTIONAL_TEXT may be empty or missing; SOME_TEXTS is
     a text or a list of them; TEXTS is the same and may be missing; NAME is a text, a whole number
     or true or false, read as text and trimmed; OPTIONAL_NAME may be missing or empty; NUMBER is
-    finite; MARK is 1 or 0, or true or false, or a list of them.
+    finite; MARK is 1 or 0, or words or signs for them, or a list of them; GRADE is a whole number,
+    0 or higher, or a mark.
     """
 
     TEXT = auto()
@@ -40,6 +45,7 @@ class Kind(Enum):
     OPTIONAL_NAME = auto()
     NUMBER = auto()
     MARK = auto()
+    GRADE = auto()
 
 
 _ABSENT: Mapping[Kind, object] = {
@@ -47,6 +53,7 @@ _ABSENT: Mapping[Kind, object] = {
     Kind.TEXTS: (),
     Kind.OPTIONAL_NAME: "",
     Kind.MARK: None,
+    Kind.GRADE: None,
 }
 """What a missing value of an optional kind reads as."""
 
@@ -59,6 +66,7 @@ _EXPECTED = {
     Kind.OPTIONAL_NAME: "text or a whole number",
     Kind.NUMBER: "a finite number",
     Kind.MARK: "1 or 0",
+    Kind.GRADE: "a whole number, 0 or higher",
 }
 
 
@@ -246,12 +254,31 @@ def mark_of(found: object) -> bool:
     """Return whether a value marks a row as positive.
 
     Raises:
-        ValueError: It is neither 0 nor 1, false nor true.
+        ValueError: It is neither 0 nor 1, nor another sign for one of them.
     """
     seen = str(found).strip().lower()
     if seen not in _MARKS:
         raise _wrong_type(found, Kind.MARK)
     return _MARKS[seen]
+
+
+def _grade(found: object, record: Record) -> int:
+    return grade_of(found)
+
+
+def grade_of(found: object) -> int:
+    """Return how well a pair belongs together, 0 for not at all.
+
+    Raises:
+        ValueError: It is neither a whole number, 0 or higher, nor a mark.
+    """
+    seen = str(found).strip()
+    if isinstance(found, list):
+        raise _wrong_type(found, Kind.GRADE)
+    number = _GRADE.fullmatch(seen)
+    if number is None and seen.lower() not in _MARKS:
+        raise _wrong_type(found, Kind.GRADE)
+    return int(number[1]) if number else int(_MARKS[seen.lower()])
 
 
 _READERS: Mapping[Kind, Callable[[object, Record], object]] = {
@@ -263,4 +290,5 @@ _READERS: Mapping[Kind, Callable[[object, Record], object]] = {
     Kind.OPTIONAL_NAME: _optional_name,
     Kind.NUMBER: _number,
     Kind.MARK: _mark,
+    Kind.GRADE: _grade,
 }

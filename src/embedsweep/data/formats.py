@@ -22,6 +22,7 @@ from embedsweep.data.scales import inferred_scale
 from embedsweep.data.scored import Scored
 from embedsweep.data.sources import Sources, records_of
 from embedsweep.data.text import counted
+from embedsweep.data.unread import MarkLike
 
 SAMPLE_RECORDS = 100
 """Records whose keys and values decide what a file's columns are."""
@@ -97,14 +98,20 @@ class _Reader:
         fields = (*form.fields, *(each for each, _ in extras))
         columns = {**match.columns, **{each.name: (path,) for each, path in extras}}
         unread: Counter[str] = Counter()
+        marks = MarkLike()
         used = frozenset(path for paths in columns.values() for path in paths)
         rows: list[Row[Any]] = []
         for record in itertools.chain(sample, records):
-            unread.update(_unread(record, used))
+            keys = _unread(record, used)
+            unread.update(keys)
+            if form.name == Pairs.name and not self._knows_marks(match):
+                marks.see(record, keys)
             values = read_fields(record, fields, columns, file.name, self.faults)
             if values is not None:
                 rows += self._rows_of(form, values, record, file.name)
         self.readings.append(Reading(file.name, written_as, match.format, match.columns, unread))
+        if (fault := marks.fault(match)) is not None:
+            self.faults.add("columns", file.name, *fault)
         gathered, note = form.gathered(rows)
         if note:
             self.notes.append(f"{file.name}: {note}")
@@ -112,6 +119,11 @@ class _Reader:
             why = "every row has the label 0, so that no anchor has a positive text"
             self.faults.add("label", file.name, why, "add rows with the label 1")
         return gathered
+
+    def _knows_marks(self, match: Match) -> bool:
+        """Whether a column says which pairs belong together, or the user says that none does."""
+        is_read = match.columns["label"] or match.columns["grade"]
+        return bool(is_read) or "label" in self.spec.columns
 
     def _match(self, file: DataFile, sample: Sequence[Record]) -> Match | None:
         """How the file is read; None after logging why that is not clear."""

@@ -33,6 +33,15 @@ SECOND_OF_TWO = _names(
 )
 NEGATIVES = _names("negative neg negatives hardnegative hardnegatives negativepassages")
 LABEL_OF_PAIR = _names("label labels isduplicate duplicate relevant isrelevant")
+MARK_OF_PAIR = _names(
+    "target match ismatch matched gold goldlabel similar issimilar paraphrase isparaphrase "
+    "correct iscorrect positivelabel ispositive binarylabel y"
+)
+"""Names of a pair's label where the values bear it out; else they may be anything."""
+
+GRADE_OF_PAIR = _names(
+    "grade relevance rel relevancelabel relevancegrade relevancelevel qrel judgement judgment"
+)
 SCORE = _names(
     "score similarity similarityscore relatedness relatednessscore goldscore sim simscore "
     "rating scores stsscore cosine"

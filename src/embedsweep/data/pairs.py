@@ -1,4 +1,4 @@
-"""Pairs and triplets: ``anchor, positive[, negative]``, or pairs with a label of 1 or 0."""
+"""Pairs and triplets: ``anchor, positive[, negative]``, or pairs with a label or a grade."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
-from embedsweep.data.names import FIRST_OF_TWO, LABEL_OF_PAIR, NEGATIVES, SECOND_OF_TWO
+from embedsweep.data.names import (
+    FIRST_OF_TWO,
+    GRADE_OF_PAIR,
+    LABEL_OF_PAIR,
+    MARK_OF_PAIR,
+    NEGATIVES,
+    SECOND_OF_TWO,
+)
 from embedsweep.data.retrieval import Numbering, retrieval_benchmark
 from embedsweep.data.rows import Row, SplitRows, Texts
 from embedsweep.data.text import counted, normalise
@@ -33,18 +40,20 @@ class Pairs:
         Field("anchor", Kind.TEXT, aliases=FIRST_OF_TWO),
         Field("positive", Kind.SOME_TEXTS, aliases=SECOND_OF_TWO),
         Field("negative", Kind.TEXTS, aliases=NEGATIVES),
-        Field("label", Kind.MARK, aliases=LABEL_OF_PAIR),
+        Field("label", Kind.MARK, aliases=(*LABEL_OF_PAIR, *MARK_OF_PAIR)),
+        Field("grade", Kind.GRADE, aliases=GRADE_OF_PAIR),
     )
 
     def build(self, values: Mapping[str, Any], group: str | None) -> Sequence[Pair]:
         """One pair for each second text; one that is marked as negative has the grade 0."""
         texts, label = values["positive"], values["label"]
+        grade = 1 if values["grade"] is None else values["grade"]
         marks = label if isinstance(label, tuple) else (label is not False,) * len(texts)
         if len(marks) != len(texts):
             why = f"found {len(marks)} labels for {len(texts)} texts"
             raise ValueError(why)
         return [
-            Pair(values["anchor"], text, values["negative"], int(mark), group)
+            Pair(values["anchor"], text, values["negative"], grade * mark, group)
             for text, mark in zip(texts, marks, strict=True)
         ]
 

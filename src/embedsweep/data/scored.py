@@ -17,7 +17,7 @@ from embedsweep.core.dataset import (
 )
 from embedsweep.data.faults import FaultLog
 from embedsweep.data.fields import Field, Kind
-from embedsweep.data.names import FIRST_OF_TWO, LABEL_OF_PAIR, SCORE, SECOND_OF_TWO
+from embedsweep.data.names import FIRST_OF_TWO, GRADE_OF_PAIR, LABEL_OF_PAIR, SCORE, SECOND_OF_TWO
 from embedsweep.data.retrieval import Numbering
 from embedsweep.data.rows import Row, SplitRows, Texts
 from embedsweep.data.scales import DEFAULT_SCALE, Scale
@@ -43,7 +43,7 @@ class Scored:
     fields: tuple[Field, ...] = (
         Field("sentence1", Kind.TEXT, aliases=FIRST_OF_TWO),
         Field("sentence2", Kind.TEXT, aliases=SECOND_OF_TWO),
-        Field("score", Kind.NUMBER, aliases=(*SCORE, *LABEL_OF_PAIR)),
+        Field("score", Kind.NUMBER, aliases=(*SCORE, *LABEL_OF_PAIR, *GRADE_OF_PAIR)),
     )
 
     def __init__(self, scale: Scale = DEFAULT_SCALE) -> None:
