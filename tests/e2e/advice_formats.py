@@ -140,6 +140,16 @@ COLUMNS = [
         then(swap("1.5", '"1.5"', TRAIN)),
     ),
     Row(
+        "add the missing fields, or remove the row",
+        csv(CSV_ROWS + "alone\n"),
+        then(csv(CSV_ROWS)),
+    ),
+    Row(
+        "make the first line the one that names the columns",
+        csv("# exported\n" + CSV_ROWS),
+        then(csv(CSV_ROWS)),
+    ),
+    Row(
         'put quotes around fields that hold "{…}"',
         csv(CSV_ROWS + "a, b,class 1\n"),
         then(csv(CSV_ROWS + '"a, b",class 1\n')),

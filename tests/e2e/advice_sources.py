@@ -54,7 +54,7 @@ BEIR = [
         then(drop("data.slice_by")),
     ),
     Row(
-        "write the grade as a whole number, such as 1 for relevant",
+        "write a whole number, such as 1 for relevant and 0 for a grade below 0",
         beir(judged=[*JUDGED[:-1], ("q59", "d59", "1.5")]),
         WHOLE,
     ),

@@ -222,6 +222,37 @@ def test_classes_of_inference_are_never_dropped_from_a_pair(tmp_path, classes, f
     assert "keep the rows of entailment alone" in fault.fix
 
 
+def test_a_negative_that_is_the_rows_own_positive_is_left_out_and_counted(tmp_path):
+    rows = [
+        {"anchor": f"a {n}", "positive": f"p {n}", "negative": f"P {n}" if n % 4 else f"n {n}"}
+        for n in range(60)
+    ]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    dataset = load(path)
+    assert f"{path}: 45 negatives left out: the row's own positive" in dataset.warnings
+    assert {text[0] for pair in dataset.train.pairs for text in pair.negatives} == {"n"}
+
+
+def test_a_label_in_two_places_is_asked_about(tmp_path):
+    rows = [
+        {"text": f"a {n}", "label": f"x{n % 2}", "metadata": {"label": f"y{n % 2}"}}
+        for n in range(60)
+    ]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    fault = only_fault(path)
+    assert "metadata.label and label could be the label" in fault.why
+    (way,) = advised(fault.fix)
+    assert {row.label for row in load(path, **way).train.texts} == {"y0", "y1"}
+
+
+@pytest.mark.parametrize("text", ["\U0001fae8", "\U0001fae9", "\U0001fac6"])
+def test_emoji_newer_than_the_table_of_unicode_are_text(tmp_path, text):
+    rows = [{"text": text * (n + 1), "label": f"x{n % 2}"} for n in range(60)]
+    assert load(write_jsonl(tmp_path / "train.jsonl", rows)).format == "labelled"
+    rows[5]["text"] = "\u200b \x1f\u2028"
+    assert "expected text" in only_fault(write_jsonl(tmp_path / "b.jsonl", rows)).why
+
+
 def test_a_label_that_cannot_be_read_is_an_error_where_pairs_are_asked_for(tmp_path):
     rows = [{"query": f"q {n}", "document": f"d {n}", "label": "ab"[n % 2]} for n in range(60)]
     path = write_jsonl(tmp_path / "train.jsonl", rows)

@@ -9,7 +9,7 @@ import pytest
 
 from embedsweep.core.experiment import DataSpec
 from embedsweep.data import load_dataset
-from tests.unit.data_writing import HALVES, only_fault
+from tests.unit.data_writing import HALVES, only_fault, refusal
 
 TEXTS = [f'say "{n}", then; wait|{n}' if n % 3 == 0 else f"row number {n}" for n in range(40)]
 PLAIN = [f"row number {n}" for n in range(40)]
@@ -83,6 +83,32 @@ def test_numbers_with_a_decimal_comma_where_semicolons_divide(tmp_path):
     dataset = load_dataset(DataSpec("s", train=path, split=HALVES))
     assert {pair.score for pair in dataset.train.scored} <= {n / 10 for n in range(1, 10)}
     assert dataset.score_range == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        (delimited(",", PLAIN) + "alone\n", "add the missing fields, or remove the row"),
+        (
+            "# exported\n" + delimited(",", PLAIN),
+            "make the first line the one that names the columns",
+        ),
+    ],
+)
+def test_a_row_of_another_width_is_not_always_for_want_of_quotes(tmp_path, text, fix):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    (fault,) = refusal(DataSpec("s", train=path, split=HALVES)).faults
+    assert fault.fix == fix
+
+
+def test_a_file_without_a_header_is_told_how_to_have_one(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = delimited(",", PLAIN).partition("\n")[2]
+    path.write_text(rows)
+    assert "write a header line above it, such as text,label" in only_fault(path).why
+    path.write_text(f"text,label\n{rows}")
+    assert fingerprint_of(path)
 
 
 def test_a_row_of_another_width_names_the_delimiter_to_quote(tmp_path):

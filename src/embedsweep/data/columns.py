@@ -167,9 +167,8 @@ class Columns:
         if field.kind is Kind.TEXTS:
             many = (n for n in names if _stem(fold(n)) in field.aliases)
             return tuple(sorted(many, key=_number))
-        for own in (field.path, field.name):
-            if own in names:
-                return (own,)
+        if own := [name for name in (field.path, field.name) if name in names]:
+            return tuple(own)
         folded = [name for name in names if fold(name) == field.name]
         aliases = folded or [name for name in names if self._is_alias(field, name)]
         scores = [name for name in aliases if fold(name) in SCORE]
@@ -272,6 +271,9 @@ class Columns:
         )
         which = "the first line names the columns" if self._records[0].flat else "the keys are"
         why = f"{which} {self._listed()}, expected names such as {expected}"
+        if self._records[0].flat and any(" " in name.strip() for name in self.names):
+            header = ",".join(field.name for field in shapes[0].fields if field.required)
+            why += f"; if it is a row, write a header line above it, such as {header}"
         ways = []
         for shape in shapes:
             way = self._guess([field for field in shape.fields if field.required], given)

@@ -133,7 +133,12 @@ def _rows(
                 return
         elif len(fields) != len(header):
             why = f"found {counted(len(fields), 'field')}, the header names {len(header)}"
-            fix = f'put quotes around fields that hold "{dialect.delimiter}"'
+            if len(fields) < len(header):
+                fix = "add the missing fields, or remove the row"
+            elif len(header) == 1:
+                fix = "make the first line the one that names the columns"
+            else:
+                fix = f'put quotes around fields that hold "{dialect.delimiter}"'
             faults.add("row", file.name, why, fix, begun[0])
         else:
             named = zip(header, fields, strict=True)

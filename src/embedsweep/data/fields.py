@@ -16,6 +16,7 @@ from embedsweep.data.records import Record
 from embedsweep.data.text import shorten
 
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
+_BLANK = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"))
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _MARKS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "y", "positive", "pos"), True),
@@ -179,7 +180,8 @@ def _clean(text: str) -> str:
 
 def _text(found: object, record: Record) -> str:
     text = _optional_text(found, record)
-    if not any(unicodedata.category(character)[0] not in "CZ" for character in text):
+    # Characters newer than Python's table of Unicode, as emoji may be, are of no class (Cn).
+    if all(unicodedata.category(character) in _BLANK for character in text):
         raise _Unfit(f"found {shorten(found)}, expected text", "write the text or remove the row")
     return text
 

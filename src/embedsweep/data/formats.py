@@ -110,8 +110,8 @@ class _Reader:
             if values is not None:
                 rows += self._rows_of(form, values, record, file.name)
         self.readings.append(Reading(file.name, written_as, match.format, match.columns, unread))
-        if (fault := marks.fault(match)) is not None:
-            self.faults.add("columns", file.name, *fault)
+        if (unsettled := marks.unsettled(match)) is not None:
+            self.faults.add("columns", file.name, *unsettled)
         gathered, note = form.gathered(rows)
         if note:
             self.notes.append(f"{file.name}: {note}")

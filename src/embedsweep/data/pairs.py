@@ -60,8 +60,10 @@ class Pairs:
     def gathered(self, rows: list[Row[Pair]]) -> tuple[list[Row[Pair]], str]:
         """The pairs, each with the texts that are marked as negatives of its anchor.
 
-        An anchor without a positive has no pair, so its rows are left out.
+        An anchor without a positive has no pair, so its rows are left out; so is a negative that
+        is its row's own positive.
         """
+        rows, dropped = _without_own_positives(rows)
         positives: dict[str, set[str]] = {}
         negatives: dict[str, dict[str, None]] = {}
         for row in rows:
@@ -70,7 +72,7 @@ class Pairs:
             else:
                 negatives.setdefault(row.key, {})[row.value.positive] = None
         if not negatives:
-            return rows, ""
+            return rows, dropped
         kept = []
         for row in (row for row in rows if row.value.grade):
             known = positives[row.key]
@@ -78,8 +80,8 @@ class Pairs:
             value = replace(row.value, negatives=(*row.value.negatives, *marked))
             kept.append(replace(row, value=value))
         alone = sum(not row.value.grade and row.key not in positives for row in rows)
-        note = f"{counted(alone, 'row')} with label 0 left out: the anchor has no positive text"
-        return kept, note if alone else ""
+        left_out = f"{counted(alone, 'row')} with label 0 left out: the anchor has no positive text"
+        return kept, "; ".join(filter(None, (dropped, left_out if alone else "")))
 
     def texts(self, value: Pair) -> tuple[str, ...]:
         return (normalise(value.anchor), normalise(value.positive))
@@ -140,3 +142,19 @@ class Pairs:
                 why = f"{split} has one document to find, expected several"
                 fix = f"give {split} pairs with different positives"
                 faults.add("positive", rows[split][0].file, why, fix)
+
+
+def _without_own_positives(rows: list[Row[Pair]]) -> tuple[list[Row[Pair]], str]:
+    """The rows without the negatives that are the row's own positive, and a note on how many."""
+    kept, dropped = [], 0
+    for row in rows:
+        own, given = normalise(row.value.positive), row.value.negatives
+        negatives = tuple(text for text in given if normalise(text) != own)
+        if len(negatives) < len(given):
+            dropped += len(given) - len(negatives)
+            row = replace(row, value=replace(row.value, negatives=negatives))
+        kept.append(row)
+    return (
+        kept,
+        f"{counted(dropped, 'negative')} left out: the row's own positive" if dropped else "",
+    )

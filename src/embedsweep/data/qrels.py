@@ -52,7 +52,7 @@ def read_judgements(file: TextFile, faults: FaultLog) -> Iterator[Judgement]:
         grade = _WHOLE.fullmatch(shown)
         if grade is None:
             why = f"found the grade {shorten(shown)}, expected a whole number, 0 or higher"
-            fix = "write the grade as a whole number, such as 1 for relevant"
+            fix = "write a whole number, such as 1 for relevant and 0 for a grade below 0"
             faults.add("judgement", file.name, why, fix, line)
         else:
             yield line, query, document, int(grade[1])

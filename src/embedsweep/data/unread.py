@@ -34,7 +34,7 @@ class MarkLike:
                     self._others.add(key)
                     del self._grades[key]
 
-    def fault(self, match: Match) -> tuple[str, str] | None:
+    def unsettled(self, match: Match) -> tuple[str, str] | None:
         """Why the file cannot be read so, and what to write; None if it can.
 
         Args:
