@@ -36,6 +36,17 @@ def beir(
     return write_it
 
 
+def rename(old: str, new: str) -> Step:
+    return lambda world: world.path(f"beir/qrels/{old}").rename(world.path(f"beir/qrels/{new}"))
+
+
+def twice(world: World) -> None:
+    """Judgements to validate on under two names."""
+    world.put("data.split", {"test": 0.3})
+    for name in ("dev.tsv", "val.tsv"):
+        file(f"beir/qrels/{name}", "".join("\t".join(each) + "\n" for each in JUDGED[40:]))(world)
+
+
 WHOLE = then(beir())
 
 BEIR = [
@@ -57,6 +68,18 @@ BEIR = [
         "write a whole number, such as 1 for relevant and 0 for a grade below 0",
         beir(judged=[*JUDGED[:-1], ("q59", "d59", "1.5")]),
         WHOLE,
+    ),
+    Row(
+        "rename {…} to {…} and write under data '{…}'",
+        steps(beir(), drop("data.split"), rename("train.tsv", "test.tsv")),
+        then(
+            steps(rename("test.tsv", "train.tsv"), put("data.split", {"valid": 0.2, "test": 0.2}))
+        ),
+    ),
+    Row(
+        "keep one of them",
+        steps(beir(judged=JUDGED[:40]), twice),
+        then(lambda world: world.path("beir/qrels/val.tsv").unlink()),
     ),
     Row("write {…} as the first line", beir(judged=[("x", "y"), *JUDGED[1:]]), WHOLE),
     Row(

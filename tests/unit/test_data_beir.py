@@ -319,3 +319,22 @@ def test_copied_queries_are_all_refused(tmp_path):
     assert [fault.lines for fault in error.faults] == [(52, 53, 54)]
     spec = DataSpec("small", beir=path, on_overlap=OnOverlap.DROP_FROM_TRAIN)
     assert load_dataset(spec).rows[Split.TRAIN] == 50
+
+
+@pytest.mark.parametrize("dev", [None, QRELS["dev"]])
+def test_a_folder_without_train_is_told_what_to_rename(tmp_path, dev):
+    path = folder(tmp_path, train=None, dev=dev)
+    (fault,) = faults(path).faults
+    shares = "{test: 0.2}" if dev else "{valid: 0.2, test: 0.2}"
+    assert fault.fix == f"rename test.tsv to train.tsv and write under data 'split: {shares}'"
+
+
+def test_judgements_to_validate_on_may_be_called_val_and_stand_once(tmp_path):
+    path = folder(tmp_path, dev=None, val=QRELS["dev"])
+    assert load_dataset(DataSpec("small", beir=path)).rows[Split.VALID]
+    (path / "qrels" / "dev.tsv").write_text((path / "qrels" / "val.tsv").read_text())
+    (fault,) = faults(path).faults
+    assert (fault.why, fault.fix) == (
+        "dev.tsv and val.tsv are judgements of one split",
+        "keep one of them",
+    )

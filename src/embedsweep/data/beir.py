@@ -23,7 +23,7 @@ from embedsweep.data.usage import split_faults
 
 _QRELS = {
     Split.TRAIN: ("train.tsv",),
-    Split.VALID: ("dev.tsv", "valid.tsv", "validation.tsv"),
+    Split.VALID: ("dev.tsv", "valid.tsv", "val.tsv", "validation.tsv"),
     Split.TEST: ("test.tsv",),
 }
 _ID = Field("_id", Kind.NAME)
@@ -112,11 +112,13 @@ def read_beir(
     if not folder.is_dir():
         faults.add("folder", str(folder), *_no_folder(folder))
         faults.raise_if_any()
-    qrels = {split: TextFile(path) for split, path in _qrels_paths(folder)}
-    usage = list(split_faults({*qrels, Split.TRAIN}, rule))
+    qrels = {split: TextFile(path) for split, path in _qrels_paths(folder, faults)}
+    _check_train(qrels, folder, faults)
+    usage = [] if faults.total else list(split_faults({*qrels, Split.TRAIN}, rule))
     if usage:
         raise UsageError.of(usage)
-    qrels.setdefault(Split.TRAIN, TextFile(folder / "qrels" / "train.tsv"))
+    if not qrels:
+        qrels[Split.TRAIN] = TextFile(folder / "qrels" / "train.tsv")
     corpus, queries = (
         TextFile(_plain_or_gzip(folder / f"{n}.jsonl")) for n in ("corpus", "queries")
     )
@@ -159,10 +161,27 @@ def _plain_or_gzip(path: Path) -> Path:
     return zipped if zipped.exists() and not path.exists() else path
 
 
-def _qrels_paths(folder: Path) -> Iterator[tuple[Split, Path]]:
+def _check_train(qrels: Mapping[Split, TextFile], folder: Path, faults: FaultLog) -> None:
+    """Log it if only other splits are judged, as in benchmarks that are for measuring alone."""
+    if not qrels or Split.TRAIN in qrels:
+        return
+    used, file = list(qrels.items())[-1]
+    shares = (split for split in (Split.VALID, Split.TEST) if split not in qrels or split is used)
+    rule = f"split: {{{', '.join(f'{split}: 0.2' for split in shares)}}}"
+    why = "there is no such file, and nothing else to train on"
+    name = file.path.name
+    train = f"train.{name.partition('.')[2]}"
+    fix = f"rename {name} to {train} and write under data '{rule}'"
+    faults.add("file", str(folder / "qrels" / "train.tsv"), why, fix)
+
+
+def _qrels_paths(folder: Path, faults: FaultLog) -> Iterator[tuple[Split, Path]]:
     for split, names in _QRELS.items():
         paths = [_plain_or_gzip(folder / "qrels" / name) for name in names]
         found = [path for path in paths if path.exists()]
+        if len(found) > 1:
+            why = f"{' and '.join(path.name for path in found)} are judgements of one split"
+            faults.add("folder", str(folder / "qrels"), why, "keep one of them")
         if found:
             yield split, found[0]
 

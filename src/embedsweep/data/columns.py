@@ -199,7 +199,10 @@ class Columns:
             if scored is not None and not self._are_classes(scored.columns["score"][0]):
                 left.pop("pairs")
             else:
-                raise self._unreadable(pairs.columns, kind, labelled)
+                if labelled is None or labelled.columns["text"] != ("text",):
+                    raise self._unreadable(pairs.columns, kind, labelled)
+                none = {**pairs.columns, "label": (NO_COLUMN,), "grade": ()}
+                return {"pairs": Match("pairs", none), "labelled": labelled}
         elif scored is not None:
             if label or pairs.columns["negative"]:
                 del left["scored"]
