@@ -131,6 +131,7 @@ def test_a_card_still_knows_its_model(bert: Path) -> None:
     assert embedder.model.model_card_data.model.max_seq_length == embedder.model.max_seq_length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "control"])
 def test_twenty_swaps_take_no_more_memory_than_two(tmp_path: Path, guarded: bool) -> None:
     model = make_tiny_base(tmp_path / "model", SWAPPED_WIDTH)
